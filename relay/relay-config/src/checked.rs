@@ -1,0 +1,370 @@
+//! The configuration once it is checked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    ops::Deref,
+};
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::raw::{Limits, Listener, PortRange, Protocol, RawConfig};
+
+/// Why a configuration is refused. The message names the field, its value, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The text is not YAML, or not of the configuration's shape.
+    #[error("{0}")]
+    Syntax(String),
+    /// A field has a value that cannot be.
+    #[error("{field}: {value:?} {wanted}")]
+    Value {
+        /// The path of the field.
+        field: String,
+        /// The value that was found there.
+        value: String,
+        /// What would be right.
+        wanted: String,
+    },
+}
+
+fn refuse<T>(
+    field: impl Into<String>,
+    value: impl ToString,
+    wanted: impl Into<String>,
+) -> Result<T, ConfigError> {
+    Err(ConfigError::Value { field: field.into(), value: value.to_string(), wanted: wanted.into() })
+}
+
+/// A configuration that has been checked. Reads like the [`RawConfig`] that it was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config(RawConfig);
+
+impl Deref for Config {
+    type Target = RawConfig;
+
+    fn deref(&self) -> &RawConfig {
+        &self.0
+    }
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+        check_realm(&raw.realm)?;
+        check_relay_ports(raw.relay_ports)?;
+        check_listeners(&raw.listeners, raw.relay_ports)?;
+        check_admin(&raw)?;
+        check_addresses(&raw)?;
+        check_auth(&raw)?;
+        check_limits(&raw.limits)?;
+        if raw.workers.is_some_and(|workers| !(1..=256).contains(&workers)) {
+            return refuse("workers", raw.workers.unwrap_or(0), "is not between 1 and 256");
+        }
+        Ok(Self(raw))
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// When `text` is not YAML of the right shape (an unknown field included), or a value cannot be.
+    pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
+        let raw: RawConfig =
+            serde_saphyr::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string()))?;
+        Self::try_from(raw)
+    }
+
+    /// The public address of a local one.
+    #[must_use]
+    pub fn external_address(&self, local: IpAddr) -> IpAddr {
+        self.external_addresses.get(&local).copied().unwrap_or(local)
+    }
+
+    /// A digest of the fields that a running relay cannot take: when it changes, the relay has to
+    /// be started anew. All other fields are applied while the relay runs.
+    #[must_use]
+    pub fn restart_digest(&self) -> String {
+        #[derive(Serialize)]
+        struct NeedsRestart<'a> {
+            listeners: &'a [Listener],
+            addresses: &'a [IpAddr],
+            relay_ports: PortRange,
+            realm: &'a str,
+            admin: &'a crate::raw::Admin,
+            workers: Option<u16>,
+        }
+        let fields = NeedsRestart {
+            listeners: &self.listeners,
+            addresses: &self.addresses,
+            relay_ports: self.relay_ports,
+            realm: &self.realm,
+            admin: &self.admin,
+            workers: self.workers,
+        };
+        let text = serde_saphyr::to_string(&fields).unwrap_or_default();
+        Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl RawConfig {
+    /// The configuration as YAML, as the relay reads it.
+    ///
+    /// # Errors
+    /// When a value cannot be written as YAML.
+    pub fn to_yaml(&self) -> Result<String, ConfigError> {
+        serde_saphyr::to_string(self).map_err(|error| ConfigError::Syntax(error.to_string()))
+    }
+}
+
+fn check_realm(realm: &str) -> Result<(), ConfigError> {
+    // RFC 8489, section 14.9: fewer than 128 characters. Quotes and controls would break the
+    // digest text that the key is made of.
+    if realm.is_empty() || realm.chars().count() > 127 {
+        return refuse("realm", realm, "must have between 1 and 127 characters");
+    }
+    if realm.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
+        return refuse("realm", realm, "must have no control character, quote or backslash");
+    }
+    Ok(())
+}
+
+fn check_relay_ports(range: PortRange) -> Result<(), ConfigError> {
+    if range.from < 1024 {
+        return refuse("relayPorts.from", range.from, "must be 1024 or more");
+    }
+    if range.from > range.to {
+        return refuse(
+            "relayPorts.to",
+            range.to,
+            format!("must not be below relayPorts.from, {}", range.from),
+        );
+    }
+    Ok(())
+}
+
+fn check_listeners(listeners: &[Listener], relay_ports: PortRange) -> Result<(), ConfigError> {
+    if listeners.is_empty() {
+        return refuse("listeners", "[]", "must name at least one listener");
+    }
+    let mut names = BTreeSet::new();
+    let mut ports = BTreeMap::new();
+    for (index, listener) in listeners.iter().enumerate() {
+        let Listener { name, protocol, port } = listener;
+        let field = |of: &str| format!("listeners[{index}].{of}");
+        if name.is_empty() || name.len() > 63 {
+            return refuse(field("name"), name, "must have between 1 and 63 characters");
+        }
+        if !names.insert(name) {
+            return refuse(field("name"), name, "is the name of another listener too");
+        }
+        if *port == 0 {
+            return refuse(field("port"), port, "must be between 1 and 65535");
+        }
+        if let Some(other) = ports.insert((*protocol, *port), name) {
+            return refuse(
+                field("port"),
+                port,
+                format!("is the port of listener {other:?} too, with the same protocol"),
+            );
+        }
+        if *protocol == Protocol::Udp && relay_ports.contains(*port) {
+            return refuse(
+                field("port"),
+                port,
+                format!("lies within relayPorts, {}-{}", relay_ports.from, relay_ports.to),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_admin(raw: &RawConfig) -> Result<(), ConfigError> {
+    let port = raw.admin.address.port();
+    let taken = raw.listeners.iter().find(|l| l.protocol == Protocol::Tcp && l.port == port);
+    match taken {
+        Some(listener) => refuse(
+            "admin.address",
+            raw.admin.address,
+            format!("has the port of TCP listener {:?}", listener.name),
+        ),
+        None => Ok(()),
+    }
+}
+
+fn check_addresses(raw: &RawConfig) -> Result<(), ConfigError> {
+    let mut seen = BTreeSet::new();
+    for (index, address) in raw.addresses.iter().enumerate() {
+        if address.is_unspecified() || address.is_multicast() {
+            return refuse(
+                format!("addresses[{index}]"),
+                address,
+                "must be an address of this machine, not a wildcard or a group",
+            );
+        }
+        if !seen.insert(address) {
+            return refuse(format!("addresses[{index}]"), address, "stands in the list twice");
+        }
+    }
+    for (local, external) in &raw.external_addresses {
+        if local.is_ipv4() != external.is_ipv4() {
+            return refuse(
+                format!("externalAddresses[{local}]"),
+                external,
+                "must be of the same family as the local address",
+            );
+        }
+        if external.is_unspecified() || external.is_multicast() {
+            return refuse(
+                format!("externalAddresses[{local}]"),
+                external,
+                "must be an address that clients can send to",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_auth(raw: &RawConfig) -> Result<(), ConfigError> {
+    if raw.auth.shared_secrets.is_empty() && raw.auth.users.is_empty() {
+        return refuse(
+            "auth",
+            "{}",
+            "must name at least one file in sharedSecrets or one user in users: a relay without \
+             credentials would be open to everyone",
+        );
+    }
+    let mut names = BTreeSet::new();
+    for (index, user) in raw.auth.users.iter().enumerate() {
+        // RFC 8489, section 14.3: at most 508 bytes.
+        if user.name.is_empty() || user.name.len() > 508 {
+            return refuse(
+                format!("auth.users[{index}].name"),
+                &user.name,
+                "must have between 1 and 508 bytes",
+            );
+        }
+        if !names.insert(&user.name) {
+            return refuse(
+                format!("auth.users[{index}].name"),
+                &user.name,
+                "stands in the list twice",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
+    let positive: [(&str, u32); 8] = [
+        ("allocationsPerUser", limits.allocations_per_user),
+        ("allocations", limits.allocations),
+        ("permissionsPerAllocation", limits.permissions_per_allocation.into()),
+        ("channelsPerAllocation", limits.channels_per_allocation.into()),
+        ("pendingConnectionsPerPrefix", limits.pending_connections_per_prefix),
+        ("pendingConnectionTimeoutSeconds", limits.pending_connection_timeout_seconds),
+        ("queueBytesPerConnection", limits.queue_bytes_per_connection),
+        (
+            "unauthenticatedRepliesPerSecondPerPrefix",
+            limits.unauthenticated_replies_per_second_per_prefix,
+        ),
+    ];
+    for (field, value) in positive {
+        if value == 0 {
+            return refuse(format!("limits.{field}"), value, "must be 1 or more");
+        }
+    }
+    // One framed datagram has to fit: 65,535 bytes and a ChannelData header.
+    if limits.queue_bytes_per_connection < 65_540 {
+        return refuse(
+            "limits.queueBytesPerConnection",
+            limits.queue_bytes_per_connection,
+            "must be 65540 or more, or the largest datagram does not fit",
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "auth: {sharedSecrets: [/run/secret]}\n";
+
+    #[track_caller]
+    fn check(yaml: &str, expected: &str) {
+        let text = format!("{LEAST}{yaml}");
+        let found = Config::from_yaml(&text).map(|_| ()).map_err(|error| error.to_string());
+        match found {
+            Ok(()) => assert_eq!("", expected, "{yaml} was accepted"),
+            Err(error) => assert!(
+                !expected.is_empty() && error.contains(expected),
+                "{yaml}\n  says: {error}\n  not:  {expected}"
+            ),
+        }
+    }
+
+    #[test]
+    fn every_wrong_value_names_field_value_and_what_would_be_right() {
+        check("", "");
+        check("realm: ''", "realm: \"\" must have between 1 and 127");
+        check("relayPorts: {from: 80, to: 90}", "relayPorts.from: \"80\" must be 1024 or more");
+        check("relayPorts: {from: 62000, to: 61000}", "relayPorts.to: \"61000\" must not be below");
+        check("listeners: []", "listeners: \"[]\" must name at least one");
+        check(
+            "listeners: [{name: a, protocol: UDP, port: 3478}, {name: b, protocol: UDP, port: 3478}]",
+            "listeners[1].port: \"3478\" is the port of listener \"a\" too",
+        );
+        check(
+            "listeners: [{name: a, protocol: UDP, port: 3478}, {name: a, protocol: TCP, port: 3478}]",
+            "listeners[1].name: \"a\" is the name of another",
+        );
+        check("listeners: [{name: a, protocol: UDP, port: 61000}]", "lies within relayPorts");
+        check("listeners: [{name: a, protocol: UDP, port: 0}]", "between 1 and 65535");
+        check("listeners: [{name: a, protocol: UDP, port: 70000}]", "70000");
+        check("listeners: [{name: a, protocol: SCTP, port: 1}]", "SCTP");
+        check("colour: blue", "colour");
+        check("addresses: [0.0.0.0]", "addresses[0]: \"0.0.0.0\" must be an address");
+        check("externalAddresses: {10.0.0.1: '::1'}", "externalAddresses[10.0.0.1]");
+        check("limits: {allocations: 0}", "limits.allocations: \"0\" must be 1 or more");
+        check("limits: {queueBytesPerConnection: 1000}", "65540 or more");
+        check("peers: {deny: [10.0.0.0/33]}", "10.0.0.0/33");
+        check("admin: {address: '0.0.0.0:3478'}", "has the port of TCP listener \"tcp\"");
+        check("workers: 0", "workers: \"0\"");
+    }
+
+    #[test]
+    fn a_relay_without_credentials_is_refused() {
+        let error = Config::from_yaml("realm: a\n").map_err(|error| error.to_string());
+        assert!(error.is_err_and(|error| error.contains("open to everyone")));
+    }
+
+    #[test]
+    fn what_is_rendered_is_read_back() -> Result<(), ConfigError> {
+        let raw = RawConfig {
+            auth: crate::Auth { shared_secrets: vec!["/run/secret".into()], users: Vec::new() },
+            addresses: vec![IpAddr::from([10, 0, 0, 1])],
+            external_addresses: [(IpAddr::from([10, 0, 0, 1]), IpAddr::from([203, 0, 113, 1]))]
+                .into(),
+            ..RawConfig::default()
+        };
+        assert_eq!(*Config::from_yaml(&raw.to_yaml()?)?, raw);
+        Ok(())
+    }
+
+    #[test]
+    fn only_what_a_running_relay_cannot_take_changes_the_restart_digest() -> Result<(), ConfigError>
+    {
+        let digest =
+            |yaml: &str| Ok(Config::from_yaml(&format!("{LEAST}{yaml}"))?.restart_digest());
+        let base = digest("")?;
+        assert_eq!(base, digest("limits: {allocations: 5}\npeers: {deny: [192.0.2.0/24]}")?);
+        assert_eq!(base, digest("drain: {timeoutSeconds: 5}")?);
+        assert_ne!(base, digest("realm: other")?);
+        assert_ne!(base, digest("relayPorts: {from: 62000, to: 63000}")?);
+        Ok(())
+    }
+}
