@@ -1,0 +1,171 @@
+//! Nonces without state (RFC 8489, section 9.2.1).
+//!
+//! A nonce is the time at which it was made and a MAC over that time and the client's IP address.
+//! Not over its port: a client behind a NAT that gives it a new port keeps its nonce. It is accepted
+//! for an hour, since clients take a stale nonce on Allocate for a failure (turn clients retry a 401
+//! once, and a 438 on Allocate not at all). Eight bytes of MAC are enough: a forged nonce has to be tried
+//! against a relay, and lets nobody in, since the credentials are judged after it.
+
+use std::{fmt, net::IpAddr};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::UnixSeconds;
+
+const TIME_LEN: usize = 4;
+const MAC_LEN: usize = 8;
+const RAW_LEN: usize = TIME_LEN + MAC_LEN;
+
+/// The length of a nonce, in bytes: short, since it goes to clients that have proved nothing yet.
+pub const NONCE_LEN: usize = RAW_LEN.div_ceil(3) * 4;
+
+/// How long a nonce is accepted, in seconds.
+const VALID_SECONDS: u64 = 3600;
+
+/// How much the clock of the relay that made the nonce may be ahead, in seconds.
+const SKEW_SECONDS: u64 = 300;
+
+/// The nonce is too old, was made for another address, or by nobody who has the key: 438.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the nonce is stale")]
+pub struct StaleNonce;
+
+/// Makes and checks nonces. The first key makes them, each key's are accepted.
+#[derive(Clone)]
+pub struct Nonces {
+    keys: Vec<Hmac<Sha256>>,
+}
+
+impl Nonces {
+    /// Nonces under keys that are made of pieces of secret material, the newest first.
+    pub(crate) fn new<'a>(material: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let keys = material.into_iter().map(|secret| {
+            // The secret signs credentials too: what is handed out must not be a MAC under it.
+            let mut key = keyed(secret);
+            key.update(b"turnpike nonce key");
+            keyed(&key.finalize().into_bytes())
+        });
+        Self { keys: keys.collect() }
+    }
+
+    /// Makes a nonce for a client: ASCII.
+    #[must_use]
+    pub fn issue(&self, client: IpAddr, now: UnixSeconds) -> [u8; NONCE_LEN] {
+        let mut raw = [0; RAW_LEN];
+        raw[..TIME_LEN].copy_from_slice(&wire_time(now).to_be_bytes());
+        if let Some(key) = self.keys.first() {
+            let mac = over(key, client, now).finalize().into_bytes();
+            raw[TIME_LEN..].copy_from_slice(&mac[..MAC_LEN]);
+        }
+        let mut text = [0; NONCE_LEN];
+        // 12 bytes are exactly 16 characters, so this cannot fail.
+        let _written = URL_SAFE_NO_PAD.encode_slice(raw, &mut text);
+        text
+    }
+
+    /// Checks a nonce that a client sent back.
+    ///
+    /// # Errors
+    /// When it is too old, or not one of this fleet's for that address.
+    pub fn verify(&self, nonce: &[u8], client: IpAddr, now: UnixSeconds) -> Result<(), StaleNonce> {
+        let raw = decode(nonce)?;
+        let (time, mac) = raw.split_first_chunk::<TIME_LEN>().ok_or(StaleNonce)?;
+        let issued = UnixSeconds(u32::from_be_bytes(*time).into());
+        let young = issued.0 <= now.0.saturating_add(SKEW_SECONDS)
+            && now.0.saturating_sub(issued.0) <= VALID_SECONDS;
+        let ours = self
+            .keys
+            .iter()
+            .any(|key| over(key, client, issued).verify_truncated_left(mac).is_ok());
+        if young && ours { Ok(()) } else { Err(StaleNonce) }
+    }
+}
+
+impl fmt::Debug for Nonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Nonces({} keys)", self.keys.len())
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
+    <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any key")
+}
+
+fn over(key: &Hmac<Sha256>, client: IpAddr, time: UnixSeconds) -> Hmac<Sha256> {
+    let mut mac = key.clone();
+    mac.update(&wire_time(time).to_be_bytes());
+    match client.to_canonical() {
+        IpAddr::V4(v4) => mac.update(&v4.octets()),
+        IpAddr::V6(v6) => mac.update(&v6.octets()),
+    }
+    mac
+}
+
+/// The time on the wire: 32 bits of seconds reach to the year 2106.
+fn wire_time(time: UnixSeconds) -> u32 {
+    u32::try_from(time.0).unwrap_or(u32::MAX)
+}
+
+fn decode(nonce: &[u8]) -> Result<[u8; RAW_LEN], StaleNonce> {
+    let mut raw = [0; RAW_LEN];
+    match URL_SAFE_NO_PAD.decode_slice(nonce, &mut raw) {
+        Ok(RAW_LEN) => Ok(raw),
+        _ => Err(StaleNonce),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_nonce_is_taken_by_every_relay_that_has_the_secret_and_by_no_other() {
+        let old = Nonces::new([&b"old"[..]]);
+        let rotating = Nonces::new([&b"new"[..], b"old"]);
+        let new = Nonces::new([&b"new"[..]]);
+        let nonce = old.issue(ip("192.0.2.1"), NOW);
+        assert_eq!(old.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
+        assert_eq!(rotating.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
+        assert_eq!(new.verify(&nonce, ip("192.0.2.1"), NOW), Err(StaleNonce));
+        let nonce = rotating.issue(ip("192.0.2.1"), NOW);
+        assert_eq!(new.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
+    }
+
+    #[test]
+    fn a_nonce_is_bound_to_the_address_and_an_hour() {
+        let nonces = Nonces::new([&b"secret"[..]]);
+        let nonce = nonces.issue(ip("192.0.2.1"), NOW);
+        let verify = |client, seconds: i64| {
+            nonces.verify(&nonce, ip(client), UnixSeconds(NOW.0.saturating_add_signed(seconds)))
+        };
+        assert_eq!(verify("192.0.2.1", 3600), Ok(()));
+        assert_eq!(verify("192.0.2.1", 3601), Err(StaleNonce));
+        assert_eq!(verify("192.0.2.1", -300), Ok(()), "a clock that is behind");
+        assert_eq!(verify("192.0.2.1", -301), Err(StaleNonce));
+        assert_eq!(verify("192.0.2.2", 0), Err(StaleNonce));
+        assert_eq!(verify("::ffff:192.0.2.1", 0), Ok(()), "the same address, written otherwise");
+    }
+
+    #[test]
+    fn a_changed_nonce_is_stale() {
+        let nonces = Nonces::new([&b"secret"[..]]);
+        let nonce = nonces.issue(ip("2001:db8::1"), NOW);
+        for index in 0..nonce.len() {
+            let mut changed = nonce;
+            changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
+            assert_eq!(nonces.verify(&changed, ip("2001:db8::1"), NOW), Err(StaleNonce));
+        }
+        for text in [&b""[..], b"x", &[0; NONCE_LEN], &nonce[1..]] {
+            assert_eq!(nonces.verify(text, ip("2001:db8::1"), NOW), Err(StaleNonce));
+        }
+    }
+}

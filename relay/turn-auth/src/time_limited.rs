@@ -1,0 +1,84 @@
+//! Credentials that a web service mints and that end by themselves.
+//!
+//! The username is `expiry:user`, the expiry in seconds since 1970; the password is base64 of
+//! HMAC-SHA1 over the username under a secret that service and relays share. The scheme is that of
+//! draft-uberti-behave-turn-rest, which coturn calls `use-auth-secret`.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+
+use crate::{Secret, UnixSeconds};
+
+/// A username and its password, both for the wire.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TimeLimitedCredential {
+    /// `expiry:user`.
+    pub username: String,
+    /// Base64 of 20 bytes.
+    pub password: String,
+}
+
+impl TimeLimitedCredential {
+    /// Makes the credential of a user that ends at `expires_at`.
+    #[must_use]
+    pub fn mint(secret: &Secret, user: &str, expires_at: UnixSeconds) -> Self {
+        let username = format!("{}:{user}", expires_at.0);
+        let password = password(secret, username.as_bytes());
+        Self { username, password }
+    }
+}
+
+impl fmt::Debug for TimeLimitedCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeLimitedCredential")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The password of a time-limited username under a secret.
+pub(crate) fn password(secret: &Secret, username: &[u8]) -> String {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
+    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(secret.expose()).expect("any key");
+    mac.update(username);
+    STANDARD.encode(mac.finalize().into_bytes())
+}
+
+/// The expiry and the user of a time-limited username; `None` when it is not of that form. A name
+/// that is an expiry alone has itself as user.
+pub(crate) fn split(username: &str) -> Option<(UnixSeconds, &str)> {
+    let (expiry, user) = username.split_once(':').unwrap_or((username, username));
+    if !expiry.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let expiry = expiry.parse().ok().map(UnixSeconds)?;
+    Some((expiry, if user.is_empty() { username } else { user }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `echo -n 1700000000:alice | openssl dgst -sha1 -hmac north -binary | base64`
+    #[test]
+    fn the_password_is_what_other_back_ends_make() {
+        let secret = Secret::from_file(b"north\n").expect("not empty");
+        let credential = TimeLimitedCredential::mint(&secret, "alice", UnixSeconds(1_700_000_000));
+        assert_eq!(credential.username, "1700000000:alice");
+        assert_eq!(credential.password, "Cd/49soE35ICqcJF/bCTn8Z4OyE=");
+    }
+
+    #[test]
+    fn only_digits_before_the_colon_are_an_expiry() {
+        assert_eq!(split("1700000000:alice"), Some((UnixSeconds(1_700_000_000), "alice")));
+        assert_eq!(split("17:a:b"), Some((UnixSeconds(17), "a:b")));
+        assert_eq!(split("1700000000"), Some((UnixSeconds(1_700_000_000), "1700000000")));
+        assert_eq!(split("17:"), Some((UnixSeconds(17), "17:")));
+        for name in ["", "alice", ":alice", "+17:alice", "-1:alice", "99999999999999999999:alice"] {
+            assert_eq!(split(name), None, "{name:?}");
+        }
+    }
+}
