@@ -1,0 +1,86 @@
+//! The conditions of a `TurnServer` and their reasons, each in one place.
+
+use std::fmt;
+
+macro_rules! names {
+    ($(#[$of:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident,)+ }) => {
+        $(#[$of])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All of them, in the order in which they are shown.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The name as it stands in the status.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+names! {
+    /// What a condition is about.
+    ConditionType {
+        /// The sum of the others: every relay that the spec asks for serves clients.
+        Ready,
+        /// The spec is one that can be carried out.
+        Accepted,
+        /// No other `TurnServer` has the same ports on the same nodes.
+        PortsAllocated,
+        /// The Secret is there and holds what the relays sign and verify with.
+        CredentialsReady,
+        /// The relays run the present spec and are ready.
+        Available,
+    }
+}
+
+names! {
+    /// Why a condition has its status.
+    Reason {
+        /// Nothing to add: the condition is `True`.
+        Ok,
+        /// Another condition has to be `True` first.
+        Waiting,
+        /// The spec breaks a rule; the message names field, value and what would be right.
+        Invalid,
+        /// An older `TurnServer` has the same ports on some of the same nodes.
+        PortConflict,
+        /// Two regions of a DaemonSet select the same node.
+        RegionsOverlap,
+        /// The Secret does not exist.
+        SecretNotFound,
+        /// The Secret lacks a key.
+        SecretKeyMissing,
+        /// A key of the Secret holds nothing.
+        SecretKeyEmpty,
+        /// An object of the name that is needed exists and belongs to someone else.
+        NotOwned,
+        /// The API server could not be read.
+        ReadFailed,
+        /// The API server refused an object.
+        ApplyFailed,
+        /// The spec asks for no relay at all.
+        NoRelays,
+        /// No node matches a region's selector.
+        NoNodes,
+        /// Relays are being started or replaced.
+        RollingOut,
+        /// A relay cannot be placed on any node.
+        Unschedulable,
+        /// A port that a relay needs is taken on its node.
+        PortTaken,
+        /// A relay ends, or cannot be started.
+        RelayFailing,
+        /// A relay runs and says that it is not ready.
+        RelayNotReady,
+    }
+}

@@ -1,0 +1,104 @@
+//! The rules that a schema cannot say, once for the API server (CEL) and once by name for
+//! [`crate::Validated`], which repeats them in Rust with the same messages.
+
+use serde::Serialize;
+
+/// A rule as it stands in `x-kubernetes-validations`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rule {
+    /// The CEL expression.
+    pub(crate) rule: &'static str,
+    /// What the user reads when it does not hold.
+    pub(crate) message: &'static str,
+    /// The field that the error names, from the place of the rule. Empty: the place itself.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(crate) field_path: &'static str,
+}
+
+const fn rule(rule: &'static str, message: &'static str, field_path: &'static str) -> Rule {
+    Rule { rule, message, field_path }
+}
+
+pub(crate) const UDP_LISTENER_IN_RELAY_PORTS: Rule = rule(
+    "self.listeners.all(l, l.protocol != 'UDP' || l.port < self.relayPorts.from || l.port > self.relayPorts.to)",
+    "the port of a UDP listener must lie outside relayPorts: choose another port, or another range",
+    ".listeners",
+);
+pub(crate) const ADMIN_IS_LISTENER: Rule = rule(
+    "self.listeners.all(l, l.protocol != 'TCP' || l.port != self.admin.port)",
+    "must differ from the port of every TCP listener: both are opened on the node",
+    ".admin.port",
+);
+pub(crate) const DAEMON_SET_REGION_REPLICAS: Rule = rule(
+    "self.workload != 'DaemonSet' || !has(self.regions) || self.regions.all(r, !has(r.replicas))",
+    "a region of a DaemonSet has one relay on each node: leave out replicas, or set workload to Deployment",
+    ".regions",
+);
+/// On the spec.
+pub(crate) const SPEC: &[Rule] =
+    &[UDP_LISTENER_IN_RELAY_PORTS, ADMIN_IS_LISTENER, DAEMON_SET_REGION_REPLICAS];
+
+pub(crate) const WORKLOAD_CHANGED: Rule = rule(
+    "self == oldSelf",
+    "cannot be changed, since every relay would end at once: make a second TurnServer with the \
+     other workload, move the clients there, and delete this one",
+    "",
+);
+/// On `workload`.
+pub(crate) const WORKLOAD: &[Rule] = &[WORKLOAD_CHANGED];
+
+pub(crate) const LISTENERS_SHARE_PORT: Rule = rule(
+    "self.all(l, self.exists_one(m, m.protocol == l.protocol && m.port == l.port))",
+    "two listeners of one protocol must have different ports",
+    "",
+);
+/// On `listeners`.
+pub(crate) const LISTENERS: &[Rule] = &[LISTENERS_SHARE_PORT];
+
+pub(crate) const RELAY_PORTS_ORDER: Rule =
+    rule("self.from <= self.to", "must not be above relayPorts.to", ".from");
+pub(crate) const RELAY_PORTS_NODE_PORTS: Rule = rule(
+    "self.to < 30000 || self.from > 32767",
+    "must lie outside 30000-32767: Kubernetes gives these ports to Services of type NodePort",
+    "",
+);
+/// On `relayPorts`.
+pub(crate) const RELAY_PORTS: &[Rule] = &[RELAY_PORTS_ORDER, RELAY_PORTS_NODE_PORTS];
+
+pub(crate) const STATIC_WITHOUT_ENTRIES: Rule = rule(
+    "self.source != 'Static' || (has(self.static) && size(self.static) > 0)",
+    "must name at least one address, since addresses.source is Static",
+    ".static",
+);
+pub(crate) const ENTRIES_WITHOUT_STATIC: Rule = rule(
+    "self.source == 'Static' || !has(self.static) || size(self.static) == 0",
+    "must be Static for the entries of addresses.static to count",
+    ".source",
+);
+pub(crate) const STATIC_TWICE: Rule = rule(
+    "!has(self.static) || self.static.all(a, self.static.exists_one(b, \
+     (has(a.nodeName) ? a.nodeName : '') == (has(b.nodeName) ? b.nodeName : '') && \
+     a.address.contains(':') == b.address.contains(':')))",
+    "a node has at most one IPv4 and one IPv6 address, and so have the nodes that no entry names",
+    ".static",
+);
+/// On `addresses`.
+pub(crate) const ADDRESSES: &[Rule] =
+    &[STATIC_WITHOUT_ENTRIES, ENTRIES_WITHOUT_STATIC, STATIC_TWICE];
+
+pub(crate) const NOT_UNICAST: Rule = rule(
+    "isIP(self) && ip(self).isGlobalUnicast()",
+    "must be an IP address that clients can send to, such as 203.0.113.7 or 2001:db8::7",
+    "",
+);
+/// On `addresses.static[].address`.
+pub(crate) const IP_ADDRESS: &[Rule] = &[NOT_UNICAST];
+
+pub(crate) const NOT_CIDR: Rule = rule(
+    "isCIDR(self)",
+    "must be a range in CIDR notation, such as 10.0.0.0/8, 192.0.2.1/32 or fd00::/8",
+    "",
+);
+/// On each range of `peers`.
+pub(crate) const CIDR: &[Rule] = &[NOT_CIDR];

@@ -1,0 +1,378 @@
+//! The checks: every CEL rule and every pattern of the schema once more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+use k8s_openapi::apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString};
+use serde_json::Value;
+
+use super::{
+    Advertised, CredentialsSource, DEFAULT_REGION, Invalid, StaticAddresses, Validated,
+    ValidatedRegion,
+};
+use crate::{
+    AddressFrom, Addresses, Auth, Limits, Listener, Peers, Protocol, Region, RelayPorts, Resources,
+    TurnServer, TurnServerSpec, Violation, Workload,
+    document::{is_label, is_subdomain},
+    rules,
+};
+
+const LABEL: &str = "must be lower-case letters, digits and '-', begin and end with a letter or \
+                     digit, and have between 1 and 63 characters";
+
+/// Collects what is wrong.
+#[derive(Default)]
+struct Findings(Vec<Violation>);
+
+impl Findings {
+    fn add(&mut self, field: impl Into<String>, value: impl Into<Value>, message: &str) {
+        self.0.push(Violation::new(field, value, message));
+    }
+
+    fn unless(&mut self, holds: bool, field: &str, value: impl Into<Value>, message: &str) {
+        if !holds {
+            self.add(field, value, message);
+        }
+    }
+
+    fn within(&mut self, field: &str, value: u32, least: u32, most: u32) {
+        let message = format!("must be between {least} and {most}");
+        self.unless((least..=most).contains(&value), field, value, &message);
+    }
+}
+
+pub(super) fn validate(turn_server: &TurnServer) -> Result<Validated, Invalid> {
+    let TurnServer { metadata, spec, .. } = turn_server;
+    let mut findings = Findings::default();
+    check_realm(&spec.realm, &mut findings);
+    check_relay_ports(spec.relay_ports, &mut findings);
+    check_listeners(spec, &mut findings);
+    check_numbers(spec, &mut findings);
+    check_limits(&spec.limits, &mut findings);
+    check_resources(spec.pod.resources.as_ref(), &mut findings);
+    let regions = check_regions(spec, &mut findings);
+    let advertised = check_addresses(&spec.addresses, &mut findings);
+    let credentials = check_auth(&spec.auth, &mut findings);
+    let (allowed_peers, denied_peers) = check_peers(&spec.peers, &mut findings);
+    if !findings.0.is_empty() {
+        return Err(Invalid::new(findings.0));
+    }
+    Ok(Validated {
+        regions,
+        advertised,
+        credentials,
+        allowed_peers,
+        denied_peers,
+        ..unchecked(metadata, spec)
+    })
+}
+
+/// The fields that are taken over as they are.
+fn unchecked(metadata: &ObjectMeta, spec: &TurnServerSpec) -> Validated {
+    Validated {
+        namespace: metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        generation: metadata.generation,
+        created: metadata.creation_timestamp.as_ref().map(|time| time.0),
+        realm: spec.realm.clone(),
+        workload: spec.workload,
+        regions: Vec::new(),
+        listeners: spec.listeners.clone(),
+        relay_ports: spec.relay_ports,
+        advertised: Advertised::Auto,
+        credentials: CredentialsSource::Generated,
+        credential_ttl_seconds: spec.auth.credential_ttl_seconds,
+        allowed_peers: Vec::new(),
+        denied_peers: Vec::new(),
+        limits: spec.limits.clone(),
+        drain_timeout_seconds: spec.drain.timeout_seconds,
+        admin_port: spec.admin.port,
+        pod: spec.pod.clone(),
+    }
+}
+
+fn check_realm(realm: &str, findings: &mut Findings) {
+    let length = realm.chars().count();
+    let clean = !realm.chars().any(|c| c.is_control() || c == '"' || c == '\\');
+    findings.unless(
+        clean && (1..=127).contains(&length),
+        "spec.realm",
+        realm,
+        "must have between 1 and 127 characters, no control character, quote or backslash",
+    );
+}
+
+fn check_relay_ports(ports: RelayPorts, findings: &mut Findings) {
+    let RelayPorts { from, to } = ports;
+    findings.within("spec.relayPorts.from", from.into(), 1024, 65535);
+    findings.within("spec.relayPorts.to", to.into(), 1024, 65535);
+    findings.unless(from <= to, "spec.relayPorts.from", from, rules::RELAY_PORTS_ORDER.message);
+    findings.unless(
+        to < 30000 || from > 32767,
+        "spec.relayPorts",
+        format!("{from}-{to}"),
+        rules::RELAY_PORTS_NODE_PORTS.message,
+    );
+}
+
+fn check_listeners(spec: &TurnServerSpec, findings: &mut Findings) {
+    let count = spec.listeners.len();
+    findings.unless(
+        (1..=16).contains(&count),
+        "spec.listeners",
+        count,
+        "must have between 1 and 16 items",
+    );
+    let mut names = BTreeSet::new();
+    let mut ports = BTreeSet::new();
+    for (index, listener) in spec.listeners.iter().enumerate() {
+        let path = format!("spec.listeners[{index}]");
+        if !names.insert(&listener.name) {
+            let message = format!("Duplicate value: {{\"name\":{:?}}}", listener.name);
+            findings.add(&path, Value::Null, &message);
+        }
+        if !ports.insert((listener.protocol, listener.port)) {
+            let value = format!("{} {}", listener.protocol.as_str(), listener.port);
+            findings.add("spec.listeners", value, rules::LISTENERS_SHARE_PORT.message);
+        }
+        check_listener(spec, listener, &path, findings);
+    }
+}
+
+fn check_listener(spec: &TurnServerSpec, listener: &Listener, path: &str, findings: &mut Findings) {
+    let Listener { name, protocol, port } = listener;
+    findings.unless(is_label(name), &format!("{path}.name"), name.as_str(), LABEL);
+    findings.within(&format!("{path}.port"), (*port).into(), 1, 65535);
+    let RelayPorts { from, to } = spec.relay_ports;
+    if *protocol == Protocol::Udp && (from..=to).contains(port) {
+        let message = rules::UDP_LISTENER_IN_RELAY_PORTS.message;
+        findings.add(format!("{path}.port"), *port, message);
+    }
+    if *protocol == Protocol::Tcp && *port == spec.admin.port {
+        findings.add("spec.admin.port", *port, rules::ADMIN_IS_LISTENER.message);
+    }
+}
+
+fn check_numbers(spec: &TurnServerSpec, findings: &mut Findings) {
+    findings.within("spec.replicas", spec.replicas.into(), 0, 1000);
+    findings.within("spec.drain.timeoutSeconds", spec.drain.timeout_seconds, 0, 86_400);
+    findings.within("spec.admin.port", spec.admin.port.into(), 1024, 65535);
+    let ttl = spec.auth.credential_ttl_seconds;
+    findings.within("spec.auth.credentialTtlSeconds", ttl, 60, 31_536_000);
+}
+
+fn check_limits(limits: &Limits, findings: &mut Findings) {
+    let Limits {
+        allocations_per_user,
+        allocations,
+        permissions_per_allocation,
+        channels_per_allocation,
+        pending_connections_per_prefix,
+        unauthenticated_replies_per_second_per_prefix,
+    } = limits;
+    let permissions = u32::from(*permissions_per_allocation);
+    let channels = u32::from(*channels_per_allocation);
+    let replies = *unauthenticated_replies_per_second_per_prefix;
+    for (field, value, most) in [
+        ("allocationsPerUser", *allocations_per_user, 1_000_000),
+        ("allocations", *allocations, 1_000_000),
+        ("permissionsPerAllocation", permissions, 65535),
+        ("channelsPerAllocation", channels, 4096),
+        ("pendingConnectionsPerPrefix", *pending_connections_per_prefix, 1_000_000),
+        ("unauthenticatedRepliesPerSecondPerPrefix", replies, 1_000_000),
+    ] {
+        findings.within(&format!("spec.limits.{field}"), value, 1, most);
+    }
+}
+
+fn check_resources(resources: Option<&Resources>, findings: &mut Findings) {
+    let Some(Resources { requests, limits }) = resources else { return };
+    for (field, quantities) in [("requests", requests), ("limits", limits)] {
+        for (name, quantity) in quantities {
+            if let IntOrString::String(text) = quantity
+                && !is_quantity(text)
+            {
+                findings.add(
+                    format!("spec.pod.resources.{field}.{name}"),
+                    text.as_str(),
+                    "must be a quantity, such as 500m, 2 or 256Mi",
+                );
+            }
+        }
+    }
+}
+
+/// Whether `text` is a number with one of the suffixes that Kubernetes knows.
+fn is_quantity(text: &str) -> bool {
+    let is_number = |text: &str| {
+        text.bytes().all(|c| c.is_ascii_digit() || c == b'.')
+            && text.bytes().filter(|c| *c == b'.').count() <= 1
+            && text.bytes().any(|c| c.is_ascii_digit())
+    };
+    let unsigned = |text: &str| text.strip_prefix(['+', '-']).unwrap_or(text).to_owned();
+    let text = unsigned(text);
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let exponent = suffix.strip_prefix(['e', 'E']).filter(|exponent| !exponent.is_empty());
+    is_number(number)
+        && (["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "n", "u", "m", "k", "M", "G", "T", "P", "E"]
+            .contains(&suffix)
+            || exponent.is_some_and(|exponent| is_number(&unsigned(exponent))))
+}
+
+fn check_regions(spec: &TurnServerSpec, findings: &mut Findings) -> Vec<ValidatedRegion> {
+    if spec.regions.is_empty() {
+        let replicas = spec.replicas;
+        let node_selector = BTreeMap::new();
+        return vec![ValidatedRegion { name: DEFAULT_REGION.to_owned(), node_selector, replicas }];
+    }
+    findings.unless(
+        spec.regions.len() <= 32,
+        "spec.regions",
+        spec.regions.len(),
+        "must have at most 32 items",
+    );
+    let daemon_set = spec.workload == Workload::DaemonSet;
+    if daemon_set && spec.regions.iter().any(|region| region.replicas.is_some()) {
+        findings.add("spec.regions", Value::Null, rules::DAEMON_SET_REGION_REPLICAS.message);
+    }
+    let mut names = BTreeSet::new();
+    for (index, Region { name, replicas, .. }) in spec.regions.iter().enumerate() {
+        let path = format!("spec.regions[{index}]");
+        findings.unless(is_label(name), &format!("{path}.name"), name.as_str(), LABEL);
+        findings.within(&format!("{path}.replicas"), replicas.unwrap_or(0).into(), 0, 1000);
+        if !names.insert(name) {
+            let message = format!("Duplicate value: {{\"name\":{name:?}}}");
+            findings.add(&path, Value::Null, &message);
+        }
+    }
+    let region = |region: &Region| ValidatedRegion {
+        name: region.name.clone(),
+        node_selector: region.node_selector.clone(),
+        replicas: region.replicas.unwrap_or(spec.replicas),
+    };
+    spec.regions.iter().map(region).collect()
+}
+
+fn check_addresses(addresses: &Addresses, findings: &mut Findings) -> Advertised {
+    let Addresses { source, static_: entries } = addresses;
+    let is_static = *source == AddressFrom::Static;
+    if is_static && entries.is_empty() {
+        let message = rules::STATIC_WITHOUT_ENTRIES.message;
+        findings.add("spec.addresses.static", Value::Null, message);
+    }
+    if !is_static && !entries.is_empty() {
+        let message = rules::ENTRIES_WITHOUT_STATIC.message;
+        findings.add("spec.addresses.source", format!("{source:?}"), message);
+    }
+    let mut list = StaticAddresses::default();
+    for (index, entry) in entries.iter().enumerate() {
+        match unicast(&entry.address) {
+            None => findings.add(
+                format!("spec.addresses.static[{index}].address"),
+                entry.address.as_str(),
+                rules::NOT_UNICAST.message,
+            ),
+            Some(address) => {
+                if !list.add(entry.node_name.as_deref(), address) {
+                    let message = rules::STATIC_TWICE.message;
+                    findings.add("spec.addresses.static", entry.address.as_str(), message);
+                }
+            }
+        }
+    }
+    match source {
+        AddressFrom::Auto => Advertised::Auto,
+        AddressFrom::NodeExternalIP => Advertised::NodeExternalIp,
+        AddressFrom::NodeInternalIP => Advertised::NodeInternalIp,
+        AddressFrom::Static => Advertised::Static(list),
+    }
+}
+
+/// What CEL's `isGlobalUnicast` says: private addresses are, loopback and link-local are not.
+fn unicast(text: &str) -> Option<IpAddr> {
+    let address: IpAddr = text.parse().ok()?;
+    let good = match address {
+        IpAddr::V4(v4) => {
+            !(v4.is_unspecified()
+                || v4.is_loopback()
+                || v4.is_multicast()
+                || v4.is_link_local()
+                || v4.is_broadcast())
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_unspecified()
+                || v6.is_loopback()
+                || v6.is_multicast()
+                || v6.is_unicast_link_local()
+                || v6.to_ipv4_mapped().is_some())
+        }
+    };
+    good.then_some(address)
+}
+
+fn check_auth(auth: &Auth, findings: &mut Findings) -> CredentialsSource {
+    let Some(reference) = &auth.secret_ref else { return CredentialsSource::Generated };
+    findings.unless(
+        is_subdomain(&reference.name),
+        "spec.auth.secretRef.name",
+        reference.name.as_str(),
+        "must be the name of a Secret: lower-case letters, digits, '-' and '.'",
+    );
+    let keys = &reference.keys;
+    findings.unless(
+        (1..=8).contains(&keys.len()),
+        "spec.auth.secretRef.keys",
+        keys.len(),
+        "must have between 1 and 8 items",
+    );
+    let mut seen = BTreeSet::new();
+    for (index, key) in keys.iter().enumerate() {
+        let path = format!("spec.auth.secretRef.keys[{index}]");
+        let good = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        findings.unless(
+            !key.is_empty() && key.len() <= 253 && key.chars().all(good),
+            &path,
+            key.as_str(),
+            "must be a key of a Secret: letters, digits, '-', '_' and '.'",
+        );
+        if !seen.insert(key) {
+            findings.add(path, Value::Null, &format!("Duplicate value: {key:?}"));
+        }
+    }
+    CredentialsSource::Referenced { name: reference.name.clone(), keys: keys.clone() }
+}
+
+fn check_peers(peers: &Peers, findings: &mut Findings) -> (Vec<IpNet>, Vec<IpNet>) {
+    let mut ranges = |field: &str, list: &[String]| {
+        findings.unless(
+            list.len() <= 256,
+            &format!("spec.peers.{field}"),
+            list.len(),
+            "must have at most 256 items",
+        );
+        let mut found = Vec::new();
+        for (index, text) in list.iter().enumerate() {
+            match range(text) {
+                Some(net) => found.push(net),
+                None => {
+                    let path = format!("spec.peers.{field}[{index}]");
+                    findings.add(path, text.as_str(), rules::NOT_CIDR.message);
+                }
+            }
+        }
+        found
+    };
+    (ranges("allow", &peers.allow), ranges("deny", &peers.deny))
+}
+
+/// As CEL's `isCIDR`, which takes no IPv4-mapped range.
+fn range(text: &str) -> Option<IpNet> {
+    let net: IpNet = text.parse().ok()?;
+    let mapped = matches!(net, IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some());
+    (!mapped).then_some(net)
+}
