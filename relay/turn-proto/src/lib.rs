@@ -1,1 +1,43 @@
-//! The TURN server core.
+//! The TURN server as a state machine: datagrams, connections' ends and time come in as values;
+//! answers, datagrams to relay and commands come out as values.
+//!
+//! A [`Server`] is one shard: the allocations of the clients that one worker serves. What shards
+//! have in common, the ports and the quotas, is a [`Ledger`], which is asked on Allocate and at an
+//! allocation's end, never on a datagram's way.
+//!
+//! Two lanes:
+//! - The data path returns: [`Server::handle_client`] and [`Server::handle_peer`] say with a
+//!   [`Verdict`] or a [`PeerVerdict`] what becomes of the datagram. Nothing is copied: payloads are
+//!   ranges of the caller's buffer, and headers are written in front of them.
+//! - The control path queues: [`Server::poll_command`] tells the shell which relayed sockets to open
+//!   and close.
+//!
+//! No clock, no randomness of its own (a seed comes in), no sockets, no hash order that matters.
+
+mod address;
+mod allocation;
+mod authenticate;
+mod channel_binding;
+mod counters;
+mod ledger;
+mod peer_policy;
+mod permission;
+mod port_allocator;
+mod refusal;
+mod relay_path;
+mod reply;
+mod reply_budget;
+mod request;
+mod server;
+mod settings;
+mod timer_wheel;
+
+pub use address::{ClientAddr, FiveTuple, PeerAddr, RelayedAddr, Transport};
+pub use allocation::{AllocationId, AllocationView};
+pub use counters::{Counters, DropReason, EndReason, Traffic};
+pub use ledger::Ledger;
+pub use peer_policy::{PeerPolicy, Reach};
+pub use port_allocator::PortRange;
+pub use refusal::Refusal;
+pub use server::{Command, Now, OpenError, PeerVerdict, Server, Shard, Verdict};
+pub use settings::{Limits, RelayAddress, Settings};

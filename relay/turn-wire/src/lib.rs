@@ -13,6 +13,7 @@ mod address;
 pub mod attribute;
 mod channel_data;
 mod header;
+mod indication;
 mod integrity;
 mod message;
 pub mod stream;
@@ -21,6 +22,7 @@ mod writer;
 pub use attribute::{Attribute, AttributeType, ErrorCode};
 pub use channel_data::{ChannelData, ChannelDataError, ChannelNumber};
 pub use header::{Class, HEADER_LEN, MAGIC_COOKIE, Method, TransactionId};
+pub use indication::{MAX_DATA_INDICATION_HEAD, data_indication_head};
 pub use message::{DecodeError, Message, RawAttribute};
 pub use writer::{BufferFull, MessageWriter};
 

@@ -1,0 +1,35 @@
+//! Addresses of the three kinds, each a type of its own, so that none is taken for another.
+
+use std::net::SocketAddr;
+
+/// Where a client sends from, as the server sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientAddr(pub SocketAddr);
+
+/// Where a peer sends from, as the relayed transport address sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// A relayed transport address, as peers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RelayedAddr(pub SocketAddr);
+
+/// The transport between client and server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A byte stream.
+    Tcp,
+}
+
+/// What tells one client's traffic from another's (RFC 8656, section 3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FiveTuple {
+    /// The client's side.
+    pub client: ClientAddr,
+    /// The server's side: the address that the client sent to, on this machine.
+    pub server: SocketAddr,
+    /// The transport.
+    pub transport: Transport,
+}

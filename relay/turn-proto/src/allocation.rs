@@ -1,0 +1,199 @@
+//! Allocations (RFC 8656, section 5) and the table of them.
+
+use std::time::Instant;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use turn_auth::{LongTermKey, Origin};
+use turn_wire::TransactionId;
+
+use crate::{
+    ClientAddr, FiveTuple, RelayedAddr, Traffic, channel_binding::ChannelBindings,
+    ledger::HeldPort, permission::Permissions, reply::Signature, timer_wheel::Tick,
+};
+
+/// Names an allocation of a shard; an ended one's name is not used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AllocationId {
+    index: u32,
+    generation: u32,
+}
+
+impl AllocationId {
+    /// Counted from zero, and used again after the allocation ends: an index into a table of
+    /// sockets.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+/// Whether the relayed socket is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The shell has been asked to open it; so often before, in vain.
+    Opening { attempts: u32 },
+    /// It is there.
+    Open,
+}
+
+/// What a client has at the relay.
+#[derive(Debug)]
+pub(crate) struct Allocation {
+    pub(crate) five_tuple: FiveTuple,
+    /// Whom it is charged to.
+    pub(crate) user: String,
+    /// As the client writes it.
+    pub(crate) username: String,
+    pub(crate) key: LongTermKey,
+    pub(crate) origin: Origin,
+    /// How the client signs.
+    pub(crate) signature: Signature,
+    /// Of the Allocate: the same once more is a retransmission.
+    pub(crate) transaction: TransactionId,
+    pub(crate) fingerprint: bool,
+    /// What the success to the Allocate said.
+    pub(crate) granted_seconds: u32,
+    pub(crate) held: HeldPort,
+    pub(crate) relayed: RelayedAddr,
+    pub(crate) state: State,
+    pub(crate) created_at: Instant,
+    pub(crate) expires_at: Instant,
+    pub(crate) permissions: Permissions,
+    pub(crate) channels: ChannelBindings,
+    pub(crate) to_peers: Traffic,
+    pub(crate) to_client: Traffic,
+}
+
+/// What may be known of an allocation from outside. No user name, no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllocationView {
+    /// Its name.
+    pub id: AllocationId,
+    /// Whose it is.
+    pub client: ClientAddr,
+    /// What peers see.
+    pub relayed: RelayedAddr,
+    /// Since when.
+    pub created_at: Instant,
+    /// Until when, unless refreshed.
+    pub expires_at: Instant,
+    /// What it has sent.
+    pub to_peers: Traffic,
+    /// What it has received.
+    pub to_client: Traffic,
+}
+
+impl Allocation {
+    pub(crate) fn view(&self, id: AllocationId) -> AllocationView {
+        AllocationView {
+            id,
+            client: self.five_tuple.client,
+            relayed: self.relayed,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            to_peers: self.to_peers,
+            to_client: self.to_client,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    /// The tick that the wheel fires at for whoever is in this slot: one timer per slot, however
+    /// often its occupant changes.
+    armed: Option<Tick>,
+    allocation: Option<Allocation>,
+}
+
+/// The allocations of a shard, by name and by five-tuple.
+#[derive(Debug)]
+pub(crate) struct Allocations {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_five_tuple: HashMap<FiveTuple, AllocationId, FixedState>,
+}
+
+impl Allocations {
+    pub(crate) fn new(hasher: FixedState) -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), by_five_tuple: HashMap::with_hasher(hasher) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_five_tuple.len()
+    }
+
+    pub(crate) fn find(&self, five_tuple: &FiveTuple) -> Option<AllocationId> {
+        self.by_five_tuple.get(five_tuple).copied()
+    }
+
+    pub(crate) fn get(&self, id: AllocationId) -> Option<&Allocation> {
+        let slot = self.slots.get(id.index())?;
+        slot.allocation.as_ref().filter(|_| slot.generation == id.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: AllocationId) -> Option<&mut Allocation> {
+        let slot = self.slots.get_mut(id.index())?;
+        slot.allocation.as_mut().filter(|_| slot.generation == id.generation)
+    }
+
+    pub(crate) fn insert(&mut self, allocation: Allocation) -> AllocationId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, armed: None, allocation: None });
+            // The ledger's limit is a u32.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let slot = &mut self.slots[index as usize];
+        let id = AllocationId { index, generation: slot.generation };
+        self.by_five_tuple.insert(allocation.five_tuple, id);
+        slot.allocation = Some(allocation);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, id: AllocationId) -> Option<Allocation> {
+        let slot =
+            self.slots.get_mut(id.index()).filter(|slot| slot.generation == id.generation)?;
+        let allocation = slot.allocation.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.index);
+        self.by_five_tuple.remove(&allocation.five_tuple);
+        Some(allocation)
+    }
+
+    /// In the order of their indices.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (AllocationId, &Allocation)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let index = u32::try_from(index).ok()?;
+            let id = AllocationId { index, generation: slot.generation };
+            slot.allocation.as_ref().map(|allocation| (id, allocation))
+        })
+    }
+
+    /// In the order of their indices.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Allocation> {
+        self.slots.iter_mut().filter_map(|slot| slot.allocation.as_mut())
+    }
+
+    /// Notes that the wheel will fire for an allocation's slot at `tick`, unless it fires earlier
+    /// anyhow. Tells whether the wheel has to be told.
+    pub(crate) fn arm(&mut self, id: AllocationId, tick: Tick) -> bool {
+        let Some(slot) = self.slots.get_mut(id.index()) else { return false };
+        let earlier = slot.armed.is_none_or(|armed| tick < armed);
+        if earlier {
+            slot.armed = Some(tick);
+        }
+        earlier
+    }
+
+    /// The wheel has fired for a slot: who is in it now, if that timer was still meant.
+    pub(crate) fn disarm(&mut self, index: u32, tick: Tick) -> Option<AllocationId> {
+        let slot = self.slots.get_mut(index as usize)?;
+        if slot.armed != Some(tick) {
+            return None;
+        }
+        slot.armed = None;
+        let id = AllocationId { index, generation: slot.generation };
+        slot.allocation.is_some().then_some(id)
+    }
+}

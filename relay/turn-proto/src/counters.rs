@@ -1,0 +1,161 @@
+//! What a shard counts: plain integers, read when somebody asks.
+
+use crate::Refusal;
+
+/// Declares an enum whose variants are labels of one metric.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// Each of them, in the order of their numbers in [`Counters`].
+            pub const ALL: [Self; [$($label),*].len()] = [$(Self::$variant),*];
+
+            /// The label in metrics.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a datagram, or a frame of a stream, was dropped without an answer.
+    DropReason {
+        /// Neither STUN nor ChannelData by its first byte.
+        NotTurn = "not_turn",
+        /// STUN by its first byte, but no well-formed message.
+        MalformedMessage = "malformed_message",
+        /// FINGERPRINT is there and wrong.
+        WrongFingerprint = "wrong_fingerprint",
+        /// ChannelData by its first byte, but cut short or of a reserved number.
+        MalformedChannelData = "malformed_channel_data",
+        /// A response: a server never gets one that it asked for.
+        Response = "response",
+        /// An indication other than Send: nothing to do, and no answer allowed. Binding indications
+        /// keep NAT bindings alive.
+        Indication = "indication",
+        /// From port 0, or from an address of the relay's own listeners.
+        ImpossibleSource = "impossible_source",
+        /// The prefix has had its share of unauthenticated replies.
+        ReplyBudget = "reply_budget",
+        /// Send or ChannelData from somebody who has no allocation.
+        NoAllocation = "no_allocation",
+        /// ChannelData on a channel that is not bound.
+        ChannelNotBound = "channel_not_bound",
+        /// A Send indication without a peer or data, or with an attribute that is not understood.
+        MalformedSend = "malformed_send",
+        /// To a peer without a permission.
+        NoPermissionOutbound = "no_permission_outbound",
+        /// From a peer without a permission.
+        NoPermissionInbound = "no_permission_inbound",
+        /// The permission holds for the IP address, but that port of it is denied.
+        PeerPortDenied = "peer_port_denied",
+        /// The same request came again while its allocation's socket is being opened.
+        AllocationOpening = "allocation_opening",
+        /// To the client the datagram would be longer than a message can be.
+        TooLong = "too_long",
+    }
+}
+
+reasons! {
+    /// Why an allocation ended.
+    EndReason {
+        /// Its lifetime ran out.
+        Expired = "expired",
+        /// The client refreshed it with a lifetime of zero.
+        Deleted = "deleted",
+        /// The client's connection ended.
+        Disconnected = "disconnected",
+        /// No socket could be opened for it.
+        NotOpened = "not_opened",
+    }
+}
+
+/// Datagrams and their payload bytes that were relayed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams.
+    pub datagrams: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
+}
+
+impl Traffic {
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.datagrams += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+/// What a shard has counted since its start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Drops, by [`DropReason`].
+    pub drops: [u64; DropReason::ALL.len()],
+    /// Refusals, by [`Refusal`].
+    pub refusals: [u64; Refusal::ALL.len()],
+    /// Ended allocations, by [`EndReason`].
+    pub ended: [u64; EndReason::ALL.len()],
+    /// Allocations made.
+    pub allocated: u64,
+    /// Requests that succeeded, Binding included.
+    pub succeeded: u64,
+    /// From clients to peers.
+    pub to_peers: Traffic,
+    /// From peers to clients.
+    pub to_clients: Traffic,
+}
+
+impl Counters {
+    /// Adds what another shard has counted.
+    pub fn merge(&mut self, other: &Self) {
+        let pairs = self.drops.iter_mut().zip(&other.drops);
+        let pairs = pairs.chain(self.refusals.iter_mut().zip(&other.refusals));
+        for (sum, more) in pairs.chain(self.ended.iter_mut().zip(&other.ended)) {
+            *sum += more;
+        }
+        self.allocated += other.allocated;
+        self.succeeded += other.succeeded;
+        for (sum, more) in
+            [(&mut self.to_peers, other.to_peers), (&mut self.to_clients, other.to_clients)]
+        {
+            sum.datagrams += more.datagrams;
+            sum.bytes += more.bytes;
+        }
+    }
+
+    pub(crate) fn dropped(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    pub(crate) fn refused(&mut self, refusal: Refusal) {
+        self.refusals[refusal as usize] += 1;
+    }
+
+    pub(crate) fn ended(&mut self, reason: EndReason) {
+        self.ended[reason as usize] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_number_of_its_own() {
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, index);
+        }
+        for (index, reason) in EndReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+}

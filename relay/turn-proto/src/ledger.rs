@@ -1,0 +1,171 @@
+//! What the shards of one relay have in common: ports and quotas.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use rand::Rng;
+
+use crate::{
+    Limits, Refusal, RelayAddress,
+    port_allocator::{PortAllocator, PortRange},
+};
+
+/// Ports and quotas of a relay, shared by its shards.
+///
+/// Asked when an allocation is made and when it ends. The one thing that the data path reads,
+/// whether a port of our own is a live relayed address, is a bit that is read without a lock.
+#[derive(Debug)]
+pub struct Ledger {
+    addresses: Vec<RelayAddress>,
+    range: PortRange,
+    books: Mutex<Books>,
+    /// A bit for each port of each address.
+    live: Vec<Box<[AtomicU64]>>,
+    allocations: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Books {
+    /// One for each address.
+    ports: Vec<PortAllocator>,
+    users: HashMap<String, u32, FixedState>,
+    allocations: u32,
+}
+
+/// A port that one allocation holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeldPort {
+    /// Which of the relay's addresses.
+    pub(crate) address: usize,
+    pub(crate) port: u16,
+}
+
+const WORDS: usize = 65_536 / 64;
+
+impl Ledger {
+    /// The books of a relay that makes relayed transport addresses of `addresses` and `range`. The
+    /// seed keys the table of users.
+    #[must_use]
+    pub fn new(addresses: Vec<RelayAddress>, range: PortRange, seed: u64) -> Self {
+        let live = addresses.iter().map(|_| (0..WORDS).map(|_| AtomicU64::new(0)).collect());
+        let books = Books {
+            ports: addresses.iter().map(|_| PortAllocator::new(range)).collect(),
+            users: HashMap::with_hasher(FixedState::with_seed(seed)),
+            allocations: 0,
+        };
+        Self {
+            live: live.collect(),
+            books: Mutex::new(books),
+            addresses,
+            range,
+            allocations: AtomicU32::new(0),
+        }
+    }
+
+    /// The addresses that relayed transport addresses are made of.
+    #[must_use]
+    pub fn addresses(&self) -> &[RelayAddress] {
+        &self.addresses
+    }
+
+    /// The ports that relayed transport addresses are made of.
+    #[must_use]
+    pub const fn port_range(&self) -> PortRange {
+        self.range
+    }
+
+    /// How many allocations there are, over all shards.
+    #[must_use]
+    pub fn allocations(&self) -> u32 {
+        self.allocations.load(Ordering::Relaxed)
+    }
+
+    /// How many ports are free, over all addresses.
+    #[must_use]
+    pub fn free_ports(&self) -> usize {
+        self.books().ports.iter().map(PortAllocator::free).sum()
+    }
+
+    /// Charges a user with one allocation.
+    pub(crate) fn charge(&self, user: &str, limits: &Limits) -> Result<(), Refusal> {
+        let mut books = self.books();
+        if books.allocations >= limits.allocations {
+            return Err(Refusal::InsufficientCapacity);
+        }
+        let held = books.users.get(user).copied().unwrap_or(0);
+        if held >= limits.allocations_per_user {
+            return Err(Refusal::AllocationQuotaReached);
+        }
+        books.users.insert(user.to_owned(), held + 1);
+        books.allocations += 1;
+        self.allocations.store(books.allocations, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes the charge back.
+    pub(crate) fn discharge(&self, user: &str) {
+        let mut books = self.books();
+        if let Some(held) = books.users.get_mut(user) {
+            *held -= 1;
+            if *held == 0 {
+                books.users.remove(user);
+            }
+            books.allocations -= 1;
+            self.allocations.store(books.allocations, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a random free port of an address.
+    pub(crate) fn take_port(&self, address: usize, rng: &mut impl Rng) -> Option<HeldPort> {
+        let port = self.books().ports.get_mut(address)?.take(rng)?;
+        Some(HeldPort { address, port })
+    }
+
+    /// Gives a port back. It is no live relayed address any more.
+    pub(crate) fn give_back(&self, held: HeldPort) {
+        self.set_live(held, false);
+        if let Some(ports) = self.books().ports.get_mut(held.address) {
+            ports.give_back(held.port);
+        }
+    }
+
+    /// Says that the socket of a port is open, or that it is not.
+    pub(crate) fn set_live(&self, held: HeldPort, live: bool) {
+        let Some(word) = self.word(held.address, held.port) else { return };
+        let bit = 1 << (held.port % 64);
+        if live {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether this address of ours is a relayed address of a live allocation. `None` when the IP
+    /// address is none of ours.
+    #[must_use]
+    pub fn is_live(&self, address: &SocketAddr) -> Option<bool> {
+        let index = self
+            .addresses
+            .iter()
+            .position(|own| own.local == address.ip() || own.external == address.ip())?;
+        let word = self.word(index, address.port())?;
+        Some(word.load(Ordering::Relaxed) & (1 << (address.port() % 64)) != 0)
+    }
+
+    fn word(&self, address: usize, port: u16) -> Option<&AtomicU64> {
+        self.live.get(address)?.get(usize::from(port) / 64)
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // Nothing panics while the lock is held; if it ever did, the books are still consistent
+        // enough to serve those who are connected.
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

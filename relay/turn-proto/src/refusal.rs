@@ -1,0 +1,107 @@
+//! The ways in which a request is refused: the error codes of RFC 8489 and RFC 8656.
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Refusal {
+    /// 400: an attribute is missing, malformed, or contradicts another.
+    BadRequest,
+    /// 401: no credentials yet, or wrong ones.
+    Unauthenticated,
+    /// 403: the peer is denied.
+    Forbidden,
+    /// 420: an attribute that has to be understood is not.
+    UnknownAttribute,
+    /// 437: no allocation where one is needed, or one where none may be.
+    AllocationMismatch,
+    /// 438: the nonce is too old, or none of ours.
+    StaleNonce,
+    /// 440: there is no relayed address of that family here.
+    AddressFamilyNotSupported,
+    /// 441: the allocation belongs to another user.
+    WrongCredentials,
+    /// 442: only UDP is relayed.
+    UnsupportedTransportProtocol,
+    /// 443: the peer is of another family than the relayed address.
+    PeerAddressFamilyMismatch,
+    /// 486: the user has as many allocations as it may have.
+    AllocationQuotaReached,
+    /// 508: the relay, or this allocation, can hold no more; or the relay is draining.
+    InsufficientCapacity,
+}
+
+impl Refusal {
+    /// Each of them, in the order of their numbers in [`crate::Counters`].
+    pub const ALL: [Self; 12] = [
+        Self::BadRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::UnknownAttribute,
+        Self::AllocationMismatch,
+        Self::StaleNonce,
+        Self::AddressFamilyNotSupported,
+        Self::WrongCredentials,
+        Self::UnsupportedTransportProtocol,
+        Self::PeerAddressFamilyMismatch,
+        Self::AllocationQuotaReached,
+        Self::InsufficientCapacity,
+    ];
+
+    /// The error code.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::UnknownAttribute => 420,
+            Self::AllocationMismatch => 437,
+            Self::StaleNonce => 438,
+            Self::AddressFamilyNotSupported => 440,
+            Self::WrongCredentials => 441,
+            Self::UnsupportedTransportProtocol => 442,
+            Self::PeerAddressFamilyMismatch => 443,
+            Self::AllocationQuotaReached => 486,
+            Self::InsufficientCapacity => 508,
+        }
+    }
+
+    /// The reason phrase, for clients that have proved who they are. The others get none: the answer
+    /// to somebody unknown is kept as small as it can be.
+    #[must_use]
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::BadRequest => "Bad Request",
+            Self::Unauthenticated => "Unauthenticated",
+            Self::Forbidden => "Forbidden",
+            Self::UnknownAttribute => "Unknown Attribute",
+            Self::AllocationMismatch => "Allocation Mismatch",
+            Self::StaleNonce => "Stale Nonce",
+            Self::AddressFamilyNotSupported => "Address Family not Supported",
+            Self::WrongCredentials => "Wrong Credentials",
+            Self::UnsupportedTransportProtocol => "Unsupported Transport Protocol",
+            Self::PeerAddressFamilyMismatch => "Peer Address Family Mismatch",
+            Self::AllocationQuotaReached => "Allocation Quota Reached",
+            Self::InsufficientCapacity => "Insufficient Capacity",
+        }
+    }
+
+    /// The label in metrics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::UnknownAttribute => "unknown_attribute",
+            Self::AllocationMismatch => "allocation_mismatch",
+            Self::StaleNonce => "stale_nonce",
+            Self::AddressFamilyNotSupported => "address_family_not_supported",
+            Self::WrongCredentials => "wrong_credentials",
+            Self::UnsupportedTransportProtocol => "unsupported_transport_protocol",
+            Self::PeerAddressFamilyMismatch => "peer_address_family_mismatch",
+            Self::AllocationQuotaReached => "allocation_quota_reached",
+            Self::InsufficientCapacity => "insufficient_capacity",
+        }
+    }
+}

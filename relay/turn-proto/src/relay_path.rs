@@ -1,0 +1,167 @@
+//! The data path: ChannelData and Send from clients, datagrams from peers.
+
+use std::{ops::Range, time::Instant};
+
+use rand::RngExt;
+use turn_wire::{
+    ChannelData, Message, Method, TransactionId,
+    attribute::{Attribute, Data, DontFragment, XorPeerAddress},
+    data_indication_head, padded,
+};
+
+use crate::{
+    AllocationId, DropReason, FiveTuple, Now, PeerAddr, PeerVerdict, Reach, Server, Transport,
+    Verdict,
+    allocation::{Allocation, State},
+};
+
+impl Server {
+    pub(crate) fn relay_channel_data(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        datagram: &[u8],
+    ) -> Verdict {
+        self.channel_data_to_peer(now, from, datagram).unwrap_or_else(Verdict::Drop)
+    }
+
+    fn channel_data_to_peer(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        datagram: &[u8],
+    ) -> Result<Verdict, DropReason> {
+        let message =
+            ChannelData::decode(datagram).map_err(|_| DropReason::MalformedChannelData)?;
+        let id = self.allocations.find(from).ok_or(DropReason::NoAllocation)?;
+        let allocation = self.allocations.get(id).ok_or(DropReason::NoAllocation)?;
+        let peer = allocation
+            .channels
+            .peer(message.channel, now.instant)
+            .ok_or(DropReason::ChannelNotBound)?;
+        let start = ChannelData::HEADER_LEN;
+        self.relay_to_peer(now, id, PeerAddr(peer), start..start + message.data.len(), false)
+    }
+
+    pub(crate) fn relay_send(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        message: &Message<'_>,
+    ) -> Verdict {
+        if message.method() != Method::SEND {
+            return Verdict::Drop(DropReason::Indication);
+        }
+        self.send_to_peer(now, from, message).unwrap_or_else(Verdict::Drop)
+    }
+
+    fn send_to_peer(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        message: &Message<'_>,
+    ) -> Result<Verdict, DropReason> {
+        const KNOWN: [turn_wire::AttributeType; 3] =
+            [XorPeerAddress::TYPE, Data::TYPE, DontFragment::TYPE];
+        let malformed = DropReason::MalformedSend;
+        let peer = message.get::<XorPeerAddress>().map_err(|_| malformed)?.ok_or(malformed)?;
+        let data = message.get::<Data<'_>>().map_err(|_| malformed)?.ok_or(malformed)?;
+        let dont_fragment = message.get::<DontFragment>().map_err(|_| malformed)?.is_some();
+        if message.unknown_required(&KNOWN).next().is_some() {
+            return Err(malformed);
+        }
+        let id = self.allocations.find(from).ok_or(DropReason::NoAllocation)?;
+        // The data is a part of the message: where it starts in it is a difference of addresses.
+        let start = data.0.as_ptr().addr() - message.as_bytes().as_ptr().addr();
+        self.relay_to_peer(now, id, PeerAddr(peer.0), start..start + data.0.len(), dont_fragment)
+    }
+
+    /// What both have in common: the permission, and the count.
+    fn relay_to_peer(
+        &mut self,
+        now: Now,
+        id: AllocationId,
+        peer: PeerAddr,
+        payload: Range<usize>,
+        dont_fragment: bool,
+    ) -> Result<Verdict, DropReason> {
+        let allocation = self.allocations.get(id).ok_or(DropReason::NoAllocation)?;
+        let denied = DropReason::NoPermissionOutbound;
+        self.check_permission(allocation, peer, now.instant, denied)?;
+        if allocation.state != State::Open {
+            return Err(DropReason::AllocationOpening);
+        }
+        self.counters.to_peers.add(payload.len());
+        if let Some(allocation) = self.allocations.get_mut(id) {
+            allocation.to_peers.add(payload.len());
+        }
+        Ok(Verdict::ToPeer { allocation: id, peer, payload, dont_fragment })
+    }
+
+    pub(crate) fn relay_to_client(
+        &mut self,
+        now: Instant,
+        to: AllocationId,
+        from: PeerAddr,
+        payload_len: usize,
+        head: &mut [u8; Self::HEAD_LEN],
+    ) -> Result<PeerVerdict, DropReason> {
+        let allocation = self.allocations.get(to).ok_or(DropReason::NoAllocation)?;
+        self.check_permission(allocation, from, now, DropReason::NoPermissionInbound)?;
+        let five_tuple = allocation.five_tuple;
+        let (head_len, padding) = frame(allocation, now, from, payload_len, &mut self.rng, head)?;
+        self.counters.to_clients.add(payload_len);
+        if let Some(allocation) = self.allocations.get_mut(to) {
+            allocation.to_client.add(payload_len);
+        }
+        Ok(PeerVerdict::ToClient { five_tuple, head_len, padding })
+    }
+
+    fn check_permission(
+        &self,
+        allocation: &Allocation,
+        peer: PeerAddr,
+        now: Instant,
+        without: DropReason,
+    ) -> Result<(), DropReason> {
+        let reach = allocation.permissions.reach(peer.0.ip(), now).ok_or(without)?;
+        if self.is_port_reachable(reach, peer) { Ok(()) } else { Err(DropReason::PeerPortDenied) }
+    }
+
+    fn is_port_reachable(&self, reach: Reach, peer: PeerAddr) -> bool {
+        let port = peer.0.port();
+        port != 0
+            && match reach {
+                Reach::AnyPort => true,
+                Reach::RelayPorts => self.ledger.port_range().contains(port),
+                Reach::OwnRelayPorts => self.ledger.is_live(&peer.0) == Some(true),
+                Reach::ButListeners => !self.settings.peers.own_listener_ports.contains(&port),
+            }
+    }
+}
+
+/// Writes the header of a datagram for the client: of a ChannelData message when the peer has a
+/// channel, else of a Data indication (RFC 8656, section 11.6 and 12.6). Returns its length and that
+/// of the padding.
+fn frame(
+    allocation: &Allocation,
+    now: Instant,
+    from: PeerAddr,
+    payload_len: usize,
+    rng: &mut impl RngExt,
+    head: &mut [u8; Server::HEAD_LEN],
+) -> Result<(usize, usize), DropReason> {
+    let padding = padded(payload_len) - payload_len;
+    if let Some(channel) = allocation.channels.number(&from.0, now) {
+        let len = u16::try_from(payload_len).map_err(|_| DropReason::TooLong)?;
+        let header = ChannelData::header(channel, len);
+        head[Server::HEAD_LEN - header.len()..].copy_from_slice(&header);
+        // Only in a stream has a ChannelData message to be padded (RFC 8656, section 12.5).
+        let padding = if allocation.five_tuple.transport == Transport::Tcp { padding } else { 0 };
+        return Ok((header.len(), padding));
+    }
+    let transaction = TransactionId(rng.random());
+    let head_len = data_indication_head(head, transaction, XorPeerAddress(from.0), payload_len)
+        .ok_or(DropReason::TooLong)?;
+    Ok((head_len, padding))
+}

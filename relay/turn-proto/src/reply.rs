@@ -1,0 +1,120 @@
+//! Answers: the one place that turns a success or a refusal into bytes.
+
+use turn_auth::{LongTermKey, NONCE_LEN};
+use turn_wire::{
+    AttributeType, Class, ErrorCode, Message, MessageWriter, Method, TransactionId,
+    attribute::{Nonce, Realm, UnknownAttributes},
+};
+
+use crate::Refusal;
+
+/// Which of the two integrity attributes a client used; its answer gets the same (RFC 8489,
+/// section 9.2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signature {
+    Sha1,
+    Sha256,
+}
+
+/// What an answer takes from its request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) transaction: TransactionId,
+    pub(crate) fingerprint: bool,
+}
+
+impl Request {
+    pub(crate) fn of(message: &Message<'_>) -> Self {
+        Self {
+            method: message.method(),
+            transaction: message.transaction_id(),
+            fingerprint: message.has_fingerprint(),
+        }
+    }
+}
+
+/// What an answer is signed with.
+pub(crate) type Signer = Option<(Signature, LongTermKey)>;
+
+/// Where answers are written to. An answer never has more bytes than [`ANSWER_LEN`].
+pub(crate) struct Reply<'o> {
+    pub(crate) out: &'o mut [u8],
+}
+
+/// Room for each answer: a header, the longest realm, a nonce, some unknown attributes, a signature.
+pub(crate) const ANSWER_LEN: usize = 1024;
+
+/// How many unknown attributes an answer names.
+const MAX_UNKNOWN: usize = 16;
+
+impl Reply<'_> {
+    /// Writes a success.
+    pub(crate) fn success(
+        &mut self,
+        request: Request,
+        signer: &Signer,
+        body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
+    ) -> usize {
+        let Request { method, transaction, fingerprint } = request;
+        let writer = MessageWriter::new(self.out, Class::Success, method, transaction);
+        finish(body(writer), signer, fingerprint)
+    }
+
+    /// Writes a refusal.
+    pub(crate) fn refuse(&mut self, request: Request, refusal: Refusal, signer: &Signer) -> usize {
+        self.error(request, refusal, signer, |writer| writer)
+    }
+
+    /// Writes a refusal that says what to sign the next request with: 401 and 438.
+    pub(crate) fn challenge(
+        &mut self,
+        request: Request,
+        refusal: Refusal,
+        realm: &str,
+        nonce: &[u8; NONCE_LEN],
+    ) -> usize {
+        self.error(request, refusal, &None, |writer| {
+            writer.put(&Realm(realm.as_bytes())).put(&Nonce(nonce))
+        })
+    }
+
+    /// Writes a 420 that names what was not understood.
+    pub(crate) fn unknown_attributes(
+        &mut self,
+        request: Request,
+        signer: &Signer,
+        types: impl Iterator<Item = AttributeType>,
+    ) -> usize {
+        let bytes: arrayvec::ArrayVec<u8, { 2 * MAX_UNKNOWN }> =
+            types.take(MAX_UNKNOWN).flat_map(|kind| kind.0.to_be_bytes()).collect();
+        self.error(request, Refusal::UnknownAttribute, signer, |writer| {
+            writer.put_some(UnknownAttributes::new(&bytes).as_ref())
+        })
+    }
+
+    fn error(
+        &mut self,
+        request: Request,
+        refusal: Refusal,
+        signer: &Signer,
+        body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
+    ) -> usize {
+        let Request { method, transaction, fingerprint } = request;
+        let reason = if signer.is_some() { refusal.phrase().as_bytes() } else { b"" };
+        let writer = MessageWriter::new(self.out, Class::Error, method, transaction)
+            .put(&ErrorCode { code: refusal.code(), reason });
+        finish(body(writer), signer, fingerprint)
+    }
+}
+
+fn finish(writer: MessageWriter<'_>, signer: &Signer, fingerprint: bool) -> usize {
+    let writer = match signer {
+        Some((Signature::Sha1, key)) => writer.put_integrity(key.as_bytes()),
+        Some((Signature::Sha256, key)) => writer.put_integrity_sha256(key.as_bytes()),
+        None => writer,
+    };
+    let writer = if fingerprint { writer.put_fingerprint() } else { writer };
+    // The buffer has room for each answer; see `ANSWER_LEN`. Nothing would be sent if it had not.
+    writer.finish().unwrap_or(0)
+}

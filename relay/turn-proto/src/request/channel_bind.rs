@@ -1,0 +1,50 @@
+//! ChannelBind (RFC 8656, section 12).
+
+use turn_wire::{
+    AttributeType,
+    attribute::{Attribute, Channel, XorPeerAddress},
+};
+
+use super::{CREDENTIALS, Outcome, Signed};
+use crate::{AllocationId, Now, Refusal, Server, permission::permit, reply::Reply};
+
+pub(super) const KNOWN: [AttributeType; 7] = [
+    CREDENTIALS[0],
+    CREDENTIALS[1],
+    CREDENTIALS[2],
+    CREDENTIALS[3],
+    CREDENTIALS[4],
+    Channel::TYPE,
+    XorPeerAddress::TYPE,
+];
+
+impl Server {
+    /// Binds a channel, which installs a permission too.
+    pub(super) fn channel_bind(
+        &mut self,
+        now: Now,
+        id: Option<AllocationId>,
+        signed: &Signed<'_, '_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let (id, relayed) = self.own_allocation(id, signed)?;
+        super::refuse_unknown(signed.message)?;
+        let bad = Refusal::BadRequest;
+        let Channel(number) = signed.message.get::<Channel>().map_err(|_| bad)?.ok_or(bad)?;
+        let peer = signed.message.get::<XorPeerAddress>().map_err(|_| bad)?.ok_or(bad)?;
+        let peer = super::same_family(peer, relayed)?;
+        if peer.0.port() == 0 {
+            return Err(bad);
+        }
+        let reach = permit(&self.settings.peers, peer.0.ip())?;
+        let limits = self.settings.limits;
+        let allocation = self.allocations.get_mut(id).ok_or(Refusal::AllocationMismatch)?;
+        let (peer_ip, room) = (peer.0.ip(), limits.permissions_per_allocation);
+        if !allocation.permissions.has_room(&[peer_ip], room, now.instant) {
+            return Err(Refusal::InsufficientCapacity);
+        }
+        allocation.channels.bind(number, peer.0, limits.channels_per_allocation, now.instant)?;
+        allocation.permissions.install(peer_ip, reach, now.instant);
+        Ok(Outcome::Answer(reply.success(signed.request, &signed.signer, |writer| writer)))
+    }
+}

@@ -1,0 +1,57 @@
+//! CreatePermission (RFC 8656, section 10).
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+use turn_wire::{
+    AttributeType,
+    attribute::{Attribute, XorPeerAddress},
+};
+
+use super::{CREDENTIALS, Outcome, Signed};
+use crate::{AllocationId, Now, Reach, Refusal, Server, permission::permit, reply::Reply};
+
+pub(super) const KNOWN: [AttributeType; 6] = [
+    CREDENTIALS[0],
+    CREDENTIALS[1],
+    CREDENTIALS[2],
+    CREDENTIALS[3],
+    CREDENTIALS[4],
+    XorPeerAddress::TYPE,
+];
+
+/// How many peers one request may name.
+const MAX_PEERS: usize = 64;
+
+impl Server {
+    /// All of the peers get a permission, or none of them.
+    pub(super) fn create_permission(
+        &mut self,
+        now: Now,
+        id: Option<AllocationId>,
+        signed: &Signed<'_, '_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let (id, relayed) = self.own_allocation(id, signed)?;
+        super::refuse_unknown(signed.message)?;
+        let mut peers: ArrayVec<(IpAddr, Reach), MAX_PEERS> = ArrayVec::new();
+        for peer in signed.message.all::<XorPeerAddress>() {
+            let peer = super::same_family(peer.map_err(|_| Refusal::BadRequest)?, relayed)?;
+            let reach = permit(&self.settings.peers, peer.0.ip())?;
+            peers.try_push((peer.0.ip(), reach)).map_err(|_| Refusal::InsufficientCapacity)?;
+        }
+        if peers.is_empty() {
+            return Err(Refusal::BadRequest);
+        }
+        let limit = self.settings.limits.permissions_per_allocation;
+        let allocation = self.allocations.get_mut(id).ok_or(Refusal::AllocationMismatch)?;
+        let addresses: ArrayVec<IpAddr, MAX_PEERS> = peers.iter().map(|(peer, _)| *peer).collect();
+        if !allocation.permissions.has_room(&addresses, limit, now.instant) {
+            return Err(Refusal::InsufficientCapacity);
+        }
+        for (peer, reach) in peers {
+            allocation.permissions.install(peer, reach, now.instant);
+        }
+        Ok(Outcome::Answer(reply.success(signed.request, &signed.signer, |writer| writer)))
+    }
+}

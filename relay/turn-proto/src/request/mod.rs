@@ -1,0 +1,200 @@
+//! Requests, one file for each method.
+
+mod allocate;
+mod binding;
+mod channel_bind;
+mod create_permission;
+mod refresh;
+
+use turn_wire::{
+    AttributeType, Class, DecodeError, Message, Method,
+    attribute::{
+        Attribute, MessageIntegrity, MessageIntegritySha256, Nonce, Realm, Username, XorPeerAddress,
+    },
+};
+
+use crate::{
+    AllocationId, DropReason, FiveTuple, Now, Refusal, RelayedAddr, Server, Transport, Verdict,
+    authenticate::{Proof, authenticate},
+    reply::{Reply, Request, Signer},
+};
+
+/// What each signed request may have.
+const CREDENTIALS: [AttributeType; 5] = [
+    Username::TYPE,
+    Realm::TYPE,
+    Nonce::TYPE,
+    MessageIntegrity::TYPE,
+    MessageIntegritySha256::TYPE,
+];
+
+/// A request of a client that has proved who it is.
+struct Signed<'m, 'a> {
+    message: &'m Message<'a>,
+    request: Request,
+    from: FiveTuple,
+    proof: Proof,
+    signer: Signer,
+}
+
+/// What comes of a request that was not refused.
+enum Outcome {
+    /// An answer of so many bytes.
+    Answer(usize),
+    /// The answer comes when the relayed socket is there, or not.
+    Opening,
+    /// Nothing.
+    Drop(DropReason),
+}
+
+impl Server {
+    pub(crate) fn handle_message(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        datagram: &[u8],
+        mut reply: Reply<'_>,
+    ) -> Verdict {
+        let message = match Message::decode(datagram) {
+            Ok(message) => message,
+            Err(DecodeError::Fingerprint) => return Verdict::Drop(DropReason::WrongFingerprint),
+            Err(_) => return Verdict::Drop(DropReason::MalformedMessage),
+        };
+        match message.class() {
+            Class::Request if message.method() == Method::BINDING => {
+                self.unauthenticated(now, from, |server| server.binding(from, &message, &mut reply))
+            }
+            Class::Request => self.handle_signed(now, from, &message, &mut reply),
+            Class::Indication => self.relay_send(now, from, &message),
+            Class::Success | Class::Error => Verdict::Drop(DropReason::Response),
+        }
+    }
+
+    fn handle_signed(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        message: &Message<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Verdict {
+        let request = Request::of(message);
+        let id = self.allocations.find(from);
+        let allocation = id.and_then(|id| self.allocations.get(id));
+        let credentials = &self.settings.credentials;
+        match authenticate(credentials, message, from, allocation, now.unix) {
+            Ok(proof) => {
+                let signer = Some((proof.signature, proof.key));
+                let signed = Signed { message, request, from: *from, proof, signer };
+                self.dispatch(now, id, &signed, reply)
+            }
+            Err(refusal) => self.unauthenticated(now, from, |server| {
+                server.counters.refused(refusal);
+                let credentials = &server.settings.credentials;
+                if refusal == Refusal::BadRequest {
+                    return reply.refuse(request, refusal, &None);
+                }
+                let nonce = credentials.nonces().issue(from.client.0.ip(), now.unix);
+                reply.challenge(request, refusal, credentials.realm(), &nonce)
+            }),
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Now,
+        id: Option<AllocationId>,
+        signed: &Signed<'_, '_>,
+        reply: &mut Reply<'_>,
+    ) -> Verdict {
+        let outcome = match signed.request.method {
+            Method::ALLOCATE => self.allocate(now, id, signed, reply),
+            Method::REFRESH => self.refresh(now, id, signed, reply),
+            Method::CREATE_PERMISSION => self.create_permission(now, id, signed, reply),
+            Method::CHANNEL_BIND => self.channel_bind(now, id, signed, reply),
+            _ => Err(Refusal::BadRequest),
+        };
+        match outcome {
+            Ok(Outcome::Answer(len)) => {
+                self.counters.succeeded += 1;
+                Verdict::Respond { len }
+            }
+            Ok(Outcome::Opening) => Verdict::Opening,
+            Ok(Outcome::Drop(reason)) => Verdict::Drop(reason),
+            Err(refusal) => Verdict::Respond { len: self.refuse(signed, refusal, reply) },
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        signed: &Signed<'_, '_>,
+        refusal: Refusal,
+        reply: &mut Reply<'_>,
+    ) -> usize {
+        self.counters.refused(refusal);
+        if refusal == Refusal::UnknownAttribute {
+            let unknown = signed.message.unknown_required(known(signed.request.method));
+            return reply.unknown_attributes(signed.request, &signed.signer, unknown);
+        }
+        reply.refuse(signed.request, refusal, &signed.signer)
+    }
+
+    /// Answers somebody who has proved nothing: over UDP the source may be forged, so there is a
+    /// budget for it.
+    fn unauthenticated(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        answer: impl FnOnce(&mut Self) -> usize,
+    ) -> Verdict {
+        let per_second = self.settings.limits.unauthenticated_replies_per_second_per_prefix;
+        let source = from.client.0.ip();
+        if from.transport == Transport::Udp && !self.replies.take(source, per_second, now.instant) {
+            return Verdict::Drop(DropReason::ReplyBudget);
+        }
+        Verdict::Respond { len: answer(self) }
+    }
+
+    /// The allocation that a request other than Allocate is about: there has to be one, of the same
+    /// user.
+    fn own_allocation(
+        &self,
+        id: Option<AllocationId>,
+        signed: &Signed<'_, '_>,
+    ) -> Result<(AllocationId, RelayedAddr), Refusal> {
+        let id = id.ok_or(Refusal::AllocationMismatch)?;
+        let allocation = self.allocations.get(id).ok_or(Refusal::AllocationMismatch)?;
+        if allocation.user == signed.proof.user {
+            Ok((id, allocation.relayed))
+        } else {
+            Err(Refusal::WrongCredentials)
+        }
+    }
+}
+
+/// The attributes that are understood in a request of a method.
+fn known(method: Method) -> &'static [AttributeType] {
+    match method {
+        Method::BINDING => &binding::KNOWN,
+        Method::ALLOCATE => &allocate::KNOWN,
+        Method::REFRESH => &refresh::KNOWN,
+        Method::CREATE_PERMISSION => &create_permission::KNOWN,
+        Method::CHANNEL_BIND => &channel_bind::KNOWN,
+        _ => &CREDENTIALS,
+    }
+}
+
+fn refuse_unknown(message: &Message<'_>) -> Result<(), Refusal> {
+    match message.unknown_required(known(message.method())).next() {
+        Some(_) => Err(Refusal::UnknownAttribute),
+        None => Ok(()),
+    }
+}
+
+/// A peer has to be of the relayed address's family (RFC 8656, section 10.2), and have a port.
+fn same_family(peer: XorPeerAddress, relayed: RelayedAddr) -> Result<XorPeerAddress, Refusal> {
+    if peer.0.is_ipv4() == relayed.0.is_ipv4() {
+        Ok(peer)
+    } else {
+        Err(Refusal::PeerAddressFamilyMismatch)
+    }
+}

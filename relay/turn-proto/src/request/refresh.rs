@@ -1,0 +1,74 @@
+//! Refresh (RFC 8656, section 8).
+
+use std::time::Duration;
+
+use turn_wire::{
+    AttributeType,
+    attribute::{Attribute, Family, Lifetime, RequestedAddressFamily},
+};
+
+use super::{CREDENTIALS, Outcome, Signed};
+use crate::{AllocationId, EndReason, Now, Refusal, Server, reply::Reply};
+
+pub(super) const KNOWN: [AttributeType; 7] = [
+    CREDENTIALS[0],
+    CREDENTIALS[1],
+    CREDENTIALS[2],
+    CREDENTIALS[3],
+    CREDENTIALS[4],
+    Lifetime::TYPE,
+    RequestedAddressFamily::TYPE,
+];
+
+/// What a client gets that does not ask, and the least that any gets.
+const DEFAULT_LIFETIME_SECONDS: u32 = 600;
+
+/// The most that a client gets.
+const MAX_LIFETIME_SECONDS: u32 = 3600;
+
+/// The lifetime that a client gets (RFC 8656, section 7.2): what it asks for, if that is more than
+/// the default, and no more than the most.
+pub(super) fn granted_lifetime(asked: Option<Lifetime>) -> u32 {
+    let asked = asked.map_or(DEFAULT_LIFETIME_SECONDS, |Lifetime(seconds)| seconds);
+    asked.clamp(DEFAULT_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS)
+}
+
+impl Server {
+    pub(super) fn refresh(
+        &mut self,
+        now: Now,
+        id: Option<AllocationId>,
+        signed: &Signed<'_, '_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let (id, relayed) = self.own_allocation(id, signed)?;
+        super::refuse_unknown(signed.message)?;
+        let bad = Refusal::BadRequest;
+        let family = signed.message.get::<RequestedAddressFamily>().map_err(|_| bad)?;
+        if family
+            .is_some_and(|RequestedAddressFamily(family)| family != Some(Family::of(&relayed.0)))
+        {
+            return Err(Refusal::PeerAddressFamilyMismatch);
+        }
+        let asked = signed.message.get::<Lifetime>().map_err(|_| bad)?;
+        let seconds = if asked == Some(Lifetime(0)) {
+            self.end(id, EndReason::Deleted);
+            0
+        } else {
+            let seconds = granted_lifetime(asked);
+            self.prolong(now, id, seconds);
+            seconds
+        };
+        Ok(Outcome::Answer(
+            reply.success(signed.request, &signed.signer, |writer| writer.put(&Lifetime(seconds))),
+        ))
+    }
+
+    fn prolong(&mut self, now: Now, id: AllocationId, seconds: u32) {
+        let expires_at = now.instant + Duration::from_secs(seconds.into());
+        if let Some(allocation) = self.allocations.get_mut(id) {
+            allocation.expires_at = expires_at;
+            self.arm(id, expires_at);
+        }
+    }
+}
