@@ -1,0 +1,84 @@
+//! Requests as bytes.
+
+use turn_wire::{
+    Class, MessageWriter, TransactionId,
+    attribute::{
+        Channel, Lifetime, Nonce, Realm, RequestedAddressFamily, RequestedTransport, Username,
+        XorPeerAddress,
+    },
+};
+
+use crate::{Operation, credentials::Challenge};
+
+/// More than any request needs: user name, realm and nonce at their longest, and an address.
+const MAX_LEN: usize = 2_304;
+
+/// What a request is signed with, and by whom.
+pub(crate) struct Signature<'a> {
+    pub(crate) username: &'a str,
+    pub(crate) challenge: &'a Challenge,
+}
+
+/// Writes a request.
+pub(crate) fn encode(
+    operation: &Operation,
+    id: TransactionId,
+    signature: Option<&Signature<'_>>,
+    fingerprint: bool,
+) -> Vec<u8> {
+    let mut bytes = vec![0; MAX_LEN];
+    let writer = MessageWriter::new(&mut bytes, Class::Request, operation.method(), id);
+    let writer = sign(put_arguments(writer, operation), signature);
+    let writer = if fingerprint { writer.put_fingerprint() } else { writer };
+    #[expect(clippy::expect_used, reason = "the parts are bounded, and their sum is below MAX_LEN")]
+    let len = writer.finish().expect("a request is shorter than its buffer");
+    bytes.truncate(len);
+    bytes
+}
+
+fn put_arguments<'b>(writer: MessageWriter<'b>, operation: &Operation) -> MessageWriter<'b> {
+    match *operation {
+        Operation::Binding => writer,
+        Operation::Allocate { lifetime_seconds, family } => writer
+            .put(&RequestedTransport::UDP)
+            .put_some(lifetime_seconds.map(Lifetime).as_ref())
+            .put_some(family.map(|family| RequestedAddressFamily(Some(family))).as_ref()),
+        Operation::Refresh { lifetime_seconds } => {
+            writer.put_some(lifetime_seconds.map(Lifetime).as_ref())
+        }
+        Operation::CreatePermission { peer } => writer.put(&XorPeerAddress(peer)),
+        Operation::ChannelBind { peer, channel } => {
+            writer.put(&Channel(channel)).put(&XorPeerAddress(peer))
+        }
+    }
+}
+
+fn sign<'b>(writer: MessageWriter<'b>, signature: Option<&Signature<'_>>) -> MessageWriter<'b> {
+    let Some(Signature { username, challenge }) = signature else {
+        return writer;
+    };
+    writer
+        .put(&Username(username.as_bytes()))
+        .put(&Realm(&challenge.realm))
+        .put(&Nonce(&challenge.nonce))
+        .put_integrity(&challenge.key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_request_fits() {
+        let username = "u".repeat(508);
+        let challenge = Challenge { realm: vec![1; 763], nonce: vec![2; 763], key: [3; 16] };
+        let signature = Signature { username: &username, challenge: &challenge };
+        let operation = Operation::ChannelBind {
+            peer: "[2001:db8::1]:1".parse().expect("an address"),
+            channel: turn_wire::ChannelNumber::MIN,
+        };
+        let bytes = encode(&operation, TransactionId([0; 12]), Some(&signature), true);
+        assert!(bytes.len() < MAX_LEN);
+        assert!(turn_wire::Message::decode(&bytes).is_ok());
+    }
+}
