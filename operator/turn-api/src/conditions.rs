@@ -82,5 +82,7 @@ names! {
         RelayFailing,
         /// A relay runs and says that it is not ready.
         RelayNotReady,
+        /// A relay's node has no address that clients could be told.
+        NoAddress,
     }
 }

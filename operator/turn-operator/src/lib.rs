@@ -1,1 +1,7 @@
-//! The operator.
+//! The operator: it reconciles `TurnServer` resources into relay pods and all that they need.
+//!
+//! Decisions are pure functions of values ([`turnserver::plan`], [`turnserver::desired`],
+//! [`turnserver::status`]), so that `turnctl` makes the same ones without a cluster; the rest of
+//! the crate reads and writes the API server.
+
+pub mod turnserver;

@@ -1,0 +1,14 @@
+//! The reconciliation of a `TurnServer`, one stage a module: `dereference` reads what there is,
+//! [`plan`] decides (validation, ports, credentials, the desired objects: all pure), `apply` writes
+//! the objects, and [`status`] says how it went, also when a stage failed.
+
+pub mod credentials;
+pub mod desired;
+pub mod events;
+pub mod names;
+pub mod observed;
+pub mod plan;
+pub mod ports;
+pub mod relay_pod;
+pub mod status;
+pub mod subset;

@@ -1,0 +1,215 @@
+//! What is told of a `TurnServer`: conditions, relays, URLs. A pure function of what was decided,
+//! what there is, and what went wrong; so it is written also when a stage has failed.
+
+mod available;
+mod relays;
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use turn_api::{
+    CredentialsStatus, TurnServer, TurnServerStatus,
+    conditions::{ConditionType, Reason},
+};
+
+use super::{
+    credentials::{CredentialsState, SecretKeys},
+    names,
+    observed::Observed,
+    plan::{Plan, Refused},
+};
+
+/// How a visit went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// What was decided, or why nothing could be.
+    pub plan: Result<Plan, Refused>,
+    /// The stage that failed, and what the API server said.
+    pub failure: Option<Failure>,
+}
+
+/// A stage that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The Secret could not be read or created.
+    Credentials {
+        /// `ReadFailed`, `ApplyFailed` or `NotOwned`.
+        reason: Reason,
+        /// What the API server said.
+        message: String,
+    },
+    /// An object could not be applied or removed.
+    Apply {
+        /// `ReadFailed`, `ApplyFailed` or `NotOwned`.
+        reason: Reason,
+        /// Which object, and what the API server said.
+        message: String,
+    },
+}
+
+/// One condition, before it is known since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    holds: Option<bool>,
+    reason: Reason,
+    message: String,
+}
+
+impl Finding {
+    fn yes(message: impl Into<String>) -> Self {
+        Self { holds: Some(true), reason: Reason::Ok, message: message.into() }
+    }
+
+    fn no(reason: Reason, message: impl Into<String>) -> Self {
+        Self { holds: Some(false), reason, message: message.into() }
+    }
+
+    fn waiting(message: impl Into<String>) -> Self {
+        Self { holds: None, reason: Reason::Waiting, message: message.into() }
+    }
+}
+
+/// The status at `now`.
+#[must_use]
+pub fn status(
+    turn_server: &TurnServer,
+    observed: &Observed,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> TurnServerStatus {
+    let previous = turn_server.status.clone().unwrap_or_default();
+    let findings = findings(observed, outcome);
+    let generation = turn_server.metadata.generation;
+    let conditions = findings
+        .into_iter()
+        .map(|(of, finding)| condition(of, finding, generation, &previous.conditions, now))
+        .collect();
+    let mut status = TurnServerStatus {
+        observed_generation: generation,
+        conditions,
+        selector: Some(names::selector_text(
+            turn_server.metadata.name.as_deref().unwrap_or_default(),
+        )),
+        ..TurnServerStatus::default()
+    };
+    match &outcome.plan {
+        Ok(plan) => {
+            let keys = SecretKeys::of(&plan.validated);
+            status.credentials = Some(CredentialsStatus {
+                active_key: keys.active_key().to_owned(),
+                secret_name: keys.secret_name,
+            });
+            relays::fill(&mut status, &plan.validated, observed);
+        }
+        // Relays of an older spec may run still: what was said of them stays.
+        Err(_) => {
+            status.credentials = previous.credentials;
+            status.urls = previous.urls;
+            status.regions = previous.regions;
+            status.relays = previous.relays;
+            status.replicas = previous.replicas;
+            status.ready_replicas = previous.ready_replicas;
+            status.desired_replicas = previous.desired_replicas;
+        }
+    }
+    status
+}
+
+fn findings(observed: &Observed, outcome: &Outcome) -> Vec<(ConditionType, Finding)> {
+    let accepted = match &outcome.plan {
+        Ok(_) => Finding::yes("the spec can be carried out"),
+        Err(refused) => Finding::no(Reason::Invalid, refused.to_string()),
+    };
+    let parts = [
+        (ConditionType::Accepted, accepted),
+        (ConditionType::PortsAllocated, ports_allocated(outcome)),
+        (ConditionType::CredentialsReady, credentials_ready(outcome)),
+        (ConditionType::Available, available(observed, outcome)),
+    ];
+    let ready = sum(&parts);
+    [(ConditionType::Ready, ready)].into_iter().chain(parts).collect()
+}
+
+const NOT_ACCEPTED: &str = "waits for the spec to be accepted";
+
+fn ports_allocated(outcome: &Outcome) -> Finding {
+    match &outcome.plan {
+        Err(_) => Finding::waiting(NOT_ACCEPTED),
+        Ok(plan) => match &plan.port_problem {
+            Some(problem) => Finding::no(problem.reason(), problem.to_string()),
+            None => Finding::yes("no older TurnServer has these ports on these nodes"),
+        },
+    }
+}
+
+fn credentials_ready(outcome: &Outcome) -> Finding {
+    let Ok(plan) = &outcome.plan else { return Finding::waiting(NOT_ACCEPTED) };
+    if let Some(Failure::Credentials { reason, message }) = &outcome.failure {
+        return Finding::no(*reason, message);
+    }
+    let SecretKeys { secret_name, keys } = SecretKeys::of(&plan.validated);
+    match &plan.credentials {
+        CredentialsState::Problem { reason, message } => Finding::no(*reason, message),
+        CredentialsState::Ready | CredentialsState::Missing => {
+            Finding::yes(format!("Secret {secret_name} has {}", keys.join(", ")))
+        }
+    }
+}
+
+fn available(observed: &Observed, outcome: &Outcome) -> Finding {
+    let Ok(plan) = &outcome.plan else { return Finding::waiting(NOT_ACCEPTED) };
+    match &outcome.failure {
+        Some(Failure::Apply { reason, message }) => Finding::no(*reason, message),
+        Some(Failure::Credentials { .. }) => Finding::waiting("waits for the credentials"),
+        None if plan.port_problem.is_some() => Finding::waiting("waits for the ports"),
+        None if !plan.may_apply() => Finding::waiting("waits for the credentials"),
+        None => available::available(&plan.validated, observed),
+    }
+}
+
+/// `Ready` is what the first of the others says that is not `True`; a `False` goes before an
+/// `Unknown`.
+fn sum(parts: &[(ConditionType, Finding)]) -> Finding {
+    let first = |holds| parts.iter().map(|(_, finding)| finding).find(|f| f.holds == holds);
+    match first(Some(false)).or_else(|| first(None)) {
+        Some(finding) => finding.clone(),
+        None => Finding::yes(
+            parts.last().map(|(_, finding)| finding.message.clone()).unwrap_or_default(),
+        ),
+    }
+}
+
+fn condition(
+    of: ConditionType,
+    finding: Finding,
+    generation: Option<i64>,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Condition {
+    let status = match finding.holds {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
+    let since = previous
+        .iter()
+        .find(|condition| condition.type_ == of.as_str() && condition.status == status)
+        .map(|condition| condition.last_transition_time.clone());
+    Condition {
+        type_: of.as_str().to_owned(),
+        status: status.to_owned(),
+        reason: finding.reason.as_str().to_owned(),
+        message: finding.message,
+        observed_generation: generation,
+        last_transition_time: since.unwrap_or_else(|| Time(whole_second(now))),
+    }
+}
+
+/// The API server keeps no fractions.
+fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+//! Whether every relay that the spec asks for serves clients, and if not, why.
+
+use turn_api::{Validated, Workload, conditions::Reason};
+
+use super::{Finding, relays};
+use crate::turnserver::{
+    observed::Observed,
+    relay_pod::{Problem, RelayPod},
+};
+
+/// How many problems a message names.
+const PROBLEMS_NAMED: usize = 3;
+
+pub(super) fn available(validated: &Validated, observed: &Observed) -> Finding {
+    let regions = relays::regions(validated, observed);
+    let desired: i32 = regions.iter().map(|region| region.desired).sum();
+    let ready: i32 = regions.iter().map(|region| region.ready.min(region.desired)).sum();
+    if desired == 0 {
+        return none_desired(validated);
+    }
+    let settled = validated.regions().iter().all(|region| {
+        observed.workloads.iter().any(|facts| facts.region == region.name() && facts.settled)
+    });
+    let count = format!("{ready} of {desired} relays are ready");
+    if ready >= desired && settled {
+        return match relays::without_address(validated, observed) {
+            Some(problem) => Finding::no(problem.reason, problem.message),
+            None => Finding::yes(count),
+        };
+    }
+    match problems(observed) {
+        Some(Problem { reason, message }) => Finding::no(reason, format!("{count}; {message}")),
+        None => Finding::no(Reason::RollingOut, rolling_out(&count, observed)),
+    }
+}
+
+fn none_desired(validated: &Validated) -> Finding {
+    match validated.workload() {
+        Workload::Deployment => Finding::no(Reason::NoRelays, "the spec asks for no relay"),
+        Workload::DaemonSet => {
+            let names: Vec<&str> = validated.regions().iter().map(|r| r.name()).collect();
+            let message = format!("no node matches the nodeSelector of {}", names.join(", "));
+            Finding::no(Reason::NoNodes, message)
+        }
+    }
+}
+
+fn rolling_out(count: &str, observed: &Observed) -> String {
+    let draining: Vec<&str> =
+        observed.pods.iter().filter(|pod| pod.draining).map(|pod| pod.name.as_str()).collect();
+    if draining.is_empty() {
+        return count.to_owned();
+    }
+    format!("{count}; draining: {}", draining.join(", "))
+}
+
+/// The worst problem's reason, and the messages of the first few.
+fn problems(observed: &Observed) -> Option<Problem> {
+    let draining = |pod: &RelayPod| {
+        observed.pods.iter().any(|other| other.draining && other.region == pod.region)
+    };
+    // While a relay drains, the one that replaces it waits for its ports: that is no problem.
+    let waits = |pod: &RelayPod, problem: &Problem| {
+        problem.reason == Reason::PortTaken && pod.node.is_none() && draining(pod)
+    };
+    let mut found: Vec<(&RelayPod, &Problem)> = observed
+        .pods
+        .iter()
+        .filter_map(|pod| Some((pod, pod.problem.as_ref()?)))
+        .filter(|(pod, problem)| !waits(pod, problem))
+        .collect();
+    found.sort_by_key(|(pod, problem)| (severity(problem.reason), pod.ended, pod.name.clone()));
+    let reason = found.first()?.1.reason;
+    let messages: Vec<&str> =
+        found.iter().take(PROBLEMS_NAMED).map(|(_, problem)| problem.message.as_str()).collect();
+    Some(Problem { reason, message: messages.join("; ") })
+}
+
+fn severity(reason: Reason) -> usize {
+    const ORDER: [Reason; 4] =
+        [Reason::PortTaken, Reason::RelayFailing, Reason::Unschedulable, Reason::RelayNotReady];
+    ORDER.iter().position(|one| *one == reason).unwrap_or(ORDER.len())
+}
