@@ -4,4 +4,8 @@
 //! [`turnserver::status`]), so that `turnctl` makes the same ones without a cluster; the rest of
 //! the crate reads and writes the API server.
 
+pub mod check;
+pub mod health;
+pub mod leader;
+pub mod metrics;
 pub mod turnserver;

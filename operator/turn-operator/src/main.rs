@@ -1,2 +1,142 @@
-//! Placeholder.
-fn main() {}
+//! `turn-operator`: see [`turn_operator`].
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    net::SocketAddr,
+};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use kube::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use turn_operator::{
+    check,
+    health::{self, Health},
+    leader::{self, Election},
+    metrics::Metrics,
+    turnserver::{controller, desired::Settings},
+};
+
+/// Reconciles TurnServer resources into TURN relays.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reconcile until SIGTERM.
+    Run(Run),
+    /// Print the CustomResourceDefinitions.
+    Crd,
+    /// Ask an operator whether it is ready, and the API server whether it serves the resources.
+    Check {
+        /// Host and port of the operator's HTTP port.
+        address: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The relay's image, unless a TurnServer names another one.
+    #[arg(long, env = "TURNPIKE_RELAY_IMAGE", default_value = concat!("turnpike/relay:", env!("CARGO_PKG_VERSION")))]
+    relay_image: String,
+    /// The imagePullPolicy of the relays. Absent: what Kubernetes makes of the image's tag.
+    #[arg(long, env = "TURNPIKE_RELAY_IMAGE_PULL_POLICY")]
+    relay_image_pull_policy: Option<String>,
+    /// Where to serve /livez, /readyz and /metrics.
+    #[arg(long, env = "TURNPIKE_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    http_address: SocketAddr,
+    /// The name of this operator among its likes.
+    #[arg(long, env = "POD_NAME", default_value_t = own_identity())]
+    identity: String,
+    /// The namespace of the Lease. Absent: the namespace of the pod, or of the kubeconfig.
+    #[arg(long, env = "POD_NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// The name of the Lease.
+    #[arg(long, default_value = "turnpike-operator")]
+    lease_name: String,
+}
+
+fn own_identity() -> String {
+    format!("turn-operator-{}", std::process::id())
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run(arguments).await,
+        Command::Crd => print_crds(),
+        Command::Check { address } => {
+            check::operator_is_ready(&address).await?;
+            let client = Client::try_default().await.context("no API server")?;
+            Ok(check::resources_are_served(&client).await?)
+        }
+    }
+}
+
+fn print_crds() -> anyhow::Result<()> {
+    let text = serde_saphyr::to_string(&turn_api::crd())?;
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+async fn run(arguments: Run) -> anyhow::Result<()> {
+    start_logs();
+    let client = Client::try_default().await.context("no API server")?;
+    let settings = Settings {
+        relay_image: arguments.relay_image,
+        relay_image_pull_policy: arguments.relay_image_pull_policy,
+    };
+    let (metrics, health) = (Metrics::new()?, Health::default());
+    let election = Election {
+        namespace: arguments
+            .lease_namespace
+            .unwrap_or_else(|| client.default_namespace().to_owned()),
+        lease: arguments.lease_name,
+        identity: arguments.identity.clone(),
+    };
+    let lead = || {
+        let identity = arguments.identity.clone();
+        controller::run(client.clone(), settings.clone(), metrics.clone(), health.clone(), identity)
+    };
+    let tell = |leading| {
+        health.set_connected();
+        health.set_leading(leading);
+        metrics.set_leader(leading);
+    };
+    tokio::select! {
+        served = health::serve(arguments.http_address, health.clone(), metrics.clone()) => {
+            served.with_context(|| format!("cannot serve on {}", arguments.http_address))
+        }
+        led = leader::run(client.clone(), election, stopped()?, lead, tell) => {
+            led.context("the leader election failed")
+        }
+    }
+}
+
+/// Done at SIGTERM or SIGINT.
+fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Text on a terminal, JSON otherwise.
+fn start_logs() {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        logs.init();
+    } else {
+        logs.json().init();
+    }
+}

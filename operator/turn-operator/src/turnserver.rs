@@ -2,7 +2,10 @@
 //! [`plan`] decides (validation, ports, credentials, the desired objects: all pure), `apply` writes
 //! the objects, and [`status`] says how it went, also when a stage failed.
 
+pub mod apply;
+pub mod controller;
 pub mod credentials;
+pub mod dereference;
 pub mod desired;
 pub mod events;
 pub mod names;
