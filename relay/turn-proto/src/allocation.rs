@@ -9,7 +9,8 @@ use turn_wire::TransactionId;
 
 use crate::{
     ClientAddr, FiveTuple, RelayedAddr, Traffic, channel_binding::ChannelBindings,
-    ledger::HeldPort, permission::Permissions, reply::Signature, timer_wheel::Tick,
+    ledger::HeldPort, permission::Permissions, port_allocator::Parity, reply::Signature,
+    timer_wheel::Tick,
 };
 
 /// Names an allocation of a shard; an ended one's name is not used again.
@@ -55,6 +56,7 @@ pub(crate) struct Allocation {
     /// What the success to the Allocate said.
     pub(crate) granted_seconds: u32,
     pub(crate) held: HeldPort,
+    pub(crate) parity: Parity,
     pub(crate) relayed: RelayedAddr,
     pub(crate) state: State,
     pub(crate) created_at: Instant,

@@ -14,7 +14,7 @@ use rand::Rng;
 
 use crate::{
     Limits, Refusal, RelayAddress,
-    port_allocator::{PortAllocator, PortRange},
+    port_allocator::{Parity, PortAllocator, PortRange},
 };
 
 /// Ports and quotas of a relay, shared by its shards.
@@ -123,8 +123,13 @@ impl Ledger {
     }
 
     /// Takes a random free port of an address.
-    pub(crate) fn take_port(&self, address: usize, rng: &mut impl Rng) -> Option<HeldPort> {
-        let port = self.books().ports.get_mut(address)?.take(rng)?;
+    pub(crate) fn take_port(
+        &self,
+        address: usize,
+        parity: Parity,
+        rng: &mut impl Rng,
+    ) -> Option<HeldPort> {
+        let port = self.books().ports.get_mut(address)?.take(parity, rng)?;
         Some(HeldPort { address, port })
     }
 

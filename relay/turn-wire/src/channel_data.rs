@@ -4,15 +4,22 @@ use std::fmt;
 
 const HEADER_LEN: usize = 4;
 
-/// A channel's number: 0x4000–0x4FFF (RFC 8656, section 12).
+/// A channel's number: 0x4000–0x7FFF.
+///
+/// RFC 8656, section 12 lets clients take 0x4000–0x4FFF; RFC 5766 let them take all of these, and
+/// clients of that time are in use (coturn's own among them). What the narrower range protects is how
+/// a client tells protocols apart on its own port; a server has nothing else on its port that starts
+/// like that, so it takes both.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelNumber(u16);
 
 impl ChannelNumber {
     /// The lowest number.
     pub const MIN: Self = Self(0x4000);
-    /// The highest number.
-    pub const MAX: Self = Self(0x4FFF);
+    /// The highest number that a client may take (RFC 8656, section 12).
+    pub const MAX_CLIENT: Self = Self(0x4FFF);
+    /// The highest number that a server takes (RFC 5766, section 11).
+    pub const MAX: Self = Self(0x7FFF);
 
     /// The channel of this number, if there is such a channel.
     #[must_use]
@@ -26,7 +33,7 @@ impl ChannelNumber {
         self.0
     }
 
-    /// Counted from zero: below 4096.
+    /// Counted from zero: below 16,384.
     #[must_use]
     pub const fn index(self) -> usize {
         (self.0 - Self::MIN.0) as usize
@@ -46,7 +53,7 @@ pub enum ChannelDataError {
     #[error("the datagram ends before the ChannelData message does")]
     Truncated,
     /// The number is none of a channel.
-    #[error("channel {0:#06x} is outside 0x4000-0x4FFF")]
+    #[error("channel {0:#06x} is outside 0x4000-0x7FFF")]
     ChannelNumber(u16),
 }
 

@@ -31,7 +31,7 @@ pub use writer::{BufferFull, MessageWriter};
 pub enum Kind {
     /// 0–3: a STUN message.
     Stun,
-    /// 64–79: a ChannelData message.
+    /// 64–127: a ChannelData message; 64–79 from clients of RFC 8656 (see [`ChannelNumber`]).
     ChannelData,
     /// Anything else, and nothing at all.
     Neither,
@@ -42,7 +42,7 @@ pub enum Kind {
 pub fn kind(bytes: &[u8]) -> Kind {
     match bytes.first() {
         Some(0..=3) => Kind::Stun,
-        Some(64..=79) => Kind::ChannelData,
+        Some(64..=127) => Kind::ChannelData,
         _ => Kind::Neither,
     }
 }

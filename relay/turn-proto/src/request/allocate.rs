@@ -5,8 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use turn_wire::{
     AttributeType, Message,
     attribute::{
-        Attribute, DontFragment, Family, Lifetime, RequestedAddressFamily, RequestedTransport,
-        XorMappedAddress, XorRelayedAddress,
+        Attribute, DontFragment, EvenPort, Family, Lifetime, RequestedAddressFamily,
+        RequestedTransport, ReservationToken, XorMappedAddress, XorRelayedAddress,
     },
 };
 
@@ -17,10 +17,11 @@ use crate::{
     allocation::{Allocation, State},
     channel_binding::ChannelBindings,
     permission::Permissions,
+    port_allocator::Parity,
     reply::{Reply, Request, Signer},
 };
 
-pub(super) const KNOWN: [AttributeType; 9] = [
+pub(super) const KNOWN: [AttributeType; 11] = [
     CREDENTIALS[0],
     CREDENTIALS[1],
     CREDENTIALS[2],
@@ -30,6 +31,8 @@ pub(super) const KNOWN: [AttributeType; 9] = [
     RequestedAddressFamily::TYPE,
     DontFragment::TYPE,
     Lifetime::TYPE,
+    EvenPort::TYPE,
+    ReservationToken::TYPE,
 ];
 
 /// How many ports are tried when other programs have taken them.
@@ -38,6 +41,7 @@ const MAX_ATTEMPTS: u32 = 16;
 /// What the client asks for, once it is known to be something.
 struct Wish {
     address: usize,
+    parity: Parity,
     lifetime_seconds: u32,
 }
 
@@ -85,13 +89,13 @@ impl Server {
             .iter()
             .position(|address| address.local.is_ipv4() == (family == Family::V4))
             .ok_or(Refusal::AddressFamilyNotSupported)?;
-        Ok(Wish { address, lifetime_seconds: granted_lifetime(lifetime) })
+        Ok(Wish { address, parity: parity(message)?, lifetime_seconds: granted_lifetime(lifetime) })
     }
 
     fn open(&mut self, now: Now, signed: &Signed<'_, '_>, wish: &Wish) -> Result<(), Refusal> {
         let held = self
             .ledger
-            .take_port(wish.address, &mut self.rng)
+            .take_port(wish.address, wish.parity, &mut self.rng)
             .ok_or(Refusal::InsufficientCapacity)?;
         let address = self.ledger.addresses()[held.address];
         let expires_at = now.instant + Duration::from_secs(wish.lifetime_seconds.into());
@@ -106,6 +110,7 @@ impl Server {
             fingerprint: signed.request.fingerprint,
             granted_seconds: wish.lifetime_seconds,
             held,
+            parity: wish.parity,
             relayed: RelayedAddr(SocketAddr::new(address.external, held.port)),
             state: State::Opening { attempts: 1 },
             created_at: now.instant,
@@ -157,11 +162,13 @@ impl Server {
     fn try_another_port(&mut self, id: AllocationId) -> bool {
         let Some(allocation) = self.allocations.get_mut(id) else { return false };
         let State::Opening { attempts } = allocation.state else { return false };
-        let address = allocation.held.address;
+        let (address, parity) = (allocation.held.address, allocation.parity);
         if attempts >= MAX_ATTEMPTS {
             return false;
         }
-        let Some(held) = self.ledger.take_port(address, &mut self.rng) else { return false };
+        let Some(held) = self.ledger.take_port(address, parity, &mut self.rng) else {
+            return false;
+        };
         // Only now, or the same port might be drawn again.
         self.ledger.give_back(allocation.held);
         allocation.held = held;
@@ -170,6 +177,22 @@ impl Server {
         let local = SocketAddr::new(self.ledger.addresses()[address].local, held.port);
         self.commands.push_back(Command::Open { allocation: id, local });
         true
+    }
+}
+
+/// Which ports will do (RFC 8656, section 7.2). The next higher port is not kept for anybody, and so
+/// no token is ever one of ours: both wishes cannot be met, which is 508.
+fn parity(message: &Message<'_>) -> Result<Parity, Refusal> {
+    let bad = Refusal::BadRequest;
+    let even = message.get::<EvenPort>().map_err(|_| bad)?;
+    if message.get::<ReservationToken>().map_err(|_| bad)?.is_some() {
+        // The two contradict each other.
+        return Err(if even.is_some() { bad } else { Refusal::InsufficientCapacity });
+    }
+    match even {
+        None => Ok(Parity::Any),
+        Some(EvenPort { reserve: false }) => Ok(Parity::Even),
+        Some(EvenPort { reserve: true }) => Err(Refusal::InsufficientCapacity),
     }
 }
 

@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn channel_data(number in 0x4000..=0x4FFFu16, data in vec(any::<u8>(), 0..64), pad: bool) {
+    fn channel_data(number in 0x4000..=0x7FFFu16, data in vec(any::<u8>(), 0..64), pad: bool) {
         let channel = ChannelNumber::new(number).expect("a channel");
         let len = u16::try_from(data.len()).expect("it is short");
         let mut bytes = ChannelData::header(channel, len).to_vec();
