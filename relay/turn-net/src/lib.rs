@@ -1,1 +1,30 @@
-//! Sockets.
+//! The relay's sockets: listeners, relayed sockets, and the workers that carry datagrams between
+//! them.
+//!
+//! Shared nothing: each worker is a thread with a socket of its own on each listener's address
+//! (`SO_REUSEPORT`: the kernel spreads the clients), and it owns the allocations of its clients and
+//! their relayed sockets. On a datagram's way there is no lock, no channel and no allocation of
+//! memory; what a worker is told (new settings, drain, questions) comes over a channel that it looks
+//! at between datagrams.
+//!
+//! A worker is an event loop around [`turn_proto::Server`], which decides everything:
+//!
+//! ```text
+//! client -> listener / connection -> Server::handle_client -> relayed socket -> peer
+//! peer   -> relayed socket        -> Server::handle_peer   -> listener / connection -> client
+//! ```
+
+mod bind;
+mod connection;
+mod counters;
+mod datagrams;
+mod pending;
+mod relayed;
+mod send_queue;
+mod worker;
+mod workers;
+
+pub use bind::{BindError, BoundListeners, ListenerSpec, bind, is_local};
+pub use counters::NetCounters;
+pub use worker::StreamLimits;
+pub use workers::{Snapshot, WorkerLost, Workers};

@@ -1,0 +1,52 @@
+//! What a worker counts beside what the server core does.
+
+/// What a worker's sockets have met since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NetCounters {
+    /// Datagrams that the kernel would not take towards a peer: its queue is full, the network
+    /// unreachable, the datagram too long.
+    pub send_to_peer_failed: u64,
+    /// The same towards a UDP client.
+    pub send_to_client_failed: u64,
+    /// Datagrams dropped because a TCP client reads too slowly.
+    pub queue_dropped: u64,
+    /// Connections accepted.
+    pub connections_accepted: u64,
+    /// Connections reset at once: their source has too many without an allocation.
+    pub connections_refused: u64,
+    /// Connections ended because no allocation was made in time.
+    pub connections_timed_out: u64,
+    /// Connections ended because the stream held what no message starts with.
+    pub framing_errors: u64,
+    /// Connections ended because the client does not read its answers.
+    pub connections_stalled: u64,
+}
+
+impl NetCounters {
+    /// Each count with the label that it has in metrics.
+    #[must_use]
+    pub const fn labelled(&self) -> [(&'static str, u64); 8] {
+        [
+            ("send_to_peer_failed", self.send_to_peer_failed),
+            ("send_to_client_failed", self.send_to_client_failed),
+            ("queue_dropped", self.queue_dropped),
+            ("connections_accepted", self.connections_accepted),
+            ("connections_refused", self.connections_refused),
+            ("connections_timed_out", self.connections_timed_out),
+            ("framing_errors", self.framing_errors),
+            ("connections_stalled", self.connections_stalled),
+        ]
+    }
+
+    /// Adds what another worker has counted.
+    pub const fn merge(&mut self, other: &Self) {
+        self.send_to_peer_failed += other.send_to_peer_failed;
+        self.send_to_client_failed += other.send_to_client_failed;
+        self.queue_dropped += other.queue_dropped;
+        self.connections_accepted += other.connections_accepted;
+        self.connections_refused += other.connections_refused;
+        self.connections_timed_out += other.connections_timed_out;
+        self.framing_errors += other.framing_errors;
+        self.connections_stalled += other.connections_stalled;
+    }
+}

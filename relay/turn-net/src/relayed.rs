@@ -1,0 +1,73 @@
+//! Relayed sockets: what peers see of an allocation.
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use mio::{Interest, Registry, Token, net::UdpSocket};
+use turn_proto::{AllocationId, OpenError, PeerAddr};
+
+use crate::{bind::may_fragment, worker::ClientPath};
+
+/// The socket of one allocation.
+pub(crate) struct RelayedSocket {
+    pub(crate) allocation: AllocationId,
+    /// How the client is reached.
+    pub(crate) path: ClientPath,
+    socket: UdpSocket,
+    local: SocketAddr,
+    fragments: bool,
+}
+
+impl RelayedSocket {
+    /// Opens the socket. It shares its port with nobody, so that the kernel finds out when another
+    /// program has it.
+    pub(crate) fn open(
+        registry: &Registry,
+        token: Token,
+        allocation: AllocationId,
+        local: SocketAddr,
+        path: ClientPath,
+    ) -> Result<Self, OpenError> {
+        let open = || {
+            let mut socket = UdpSocket::bind(local)?;
+            may_fragment(&socket, local, true)?;
+            registry.register(&mut socket, token, Interest::READABLE)?;
+            Ok(Self { allocation, path, socket, local, fragments: true })
+        };
+        open().map_err(|error: io::Error| {
+            if error.kind() == io::ErrorKind::AddrInUse {
+                return OpenError::PortTaken;
+            }
+            tracing::warn!(%local, %error, "no relayed socket");
+            OpenError::Unavailable
+        })
+    }
+
+    pub(crate) fn close(mut self, registry: &Registry) {
+        // The descriptor is closed with the socket, which unregisters it too: an error here says
+        // nothing that anybody could act on.
+        let _closed_anyway = registry.deregister(&mut self.socket);
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        payload: &[u8],
+        peer: PeerAddr,
+        dont_fragment: bool,
+    ) -> io::Result<()> {
+        if self.fragments == dont_fragment {
+            may_fragment(&self.socket, self.local, !dont_fragment)?;
+            self.fragments = !dont_fragment;
+        }
+        self.socket.send_to(payload, peer.0).map(|_sent| ())
+    }
+}
+
+impl AsFd for RelayedSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

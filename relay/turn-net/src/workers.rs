@@ -1,0 +1,172 @@
+//! All workers of a relay.
+
+use std::{
+    io,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use mio::{Poll, Waker};
+use turn_proto::{Counters, Ledger, Settings, Shard};
+
+use crate::{
+    BoundListeners, NetCounters, StreamLimits,
+    worker::{Control, WAKER, Worker},
+};
+
+/// How long a worker may take to answer. It looks at its orders between turns of a few milliseconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What one worker, or all of them, hold and have counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What the server core has counted.
+    pub counters: Counters,
+    /// What the sockets have met.
+    pub net: NetCounters,
+    /// Allocations now.
+    pub allocations: usize,
+    /// Clients' connections now.
+    pub connections: usize,
+}
+
+/// A worker does not answer: it has ended, or hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("worker {0} does not answer")]
+pub struct WorkerLost(pub usize);
+
+/// The workers of a relay, each on a thread of its own.
+#[derive(Debug)]
+pub struct Workers {
+    workers: Vec<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    control: mpsc::Sender<Control>,
+    waker: Waker,
+    thread: JoinHandle<()>,
+}
+
+impl Workers {
+    /// Starts a worker for each set of sockets. `seed` is asked for each of them.
+    ///
+    /// # Errors
+    /// When the system has no more threads or descriptors, or there is no seed.
+    pub fn start(
+        bound: Vec<BoundListeners>,
+        settings: &Arc<Settings>,
+        limits: StreamLimits,
+        ledger: &Arc<Ledger>,
+        seed: impl Fn() -> io::Result<[u8; 32]>,
+    ) -> io::Result<Self> {
+        let mut workers = Self { workers: Vec::new() };
+        for (index, bound) in bound.into_iter().enumerate() {
+            let shard = Shard { ledger: Arc::clone(ledger), seed: seed()?, start: Instant::now() };
+            workers.workers.push(start(index, bound, Arc::clone(settings), limits, shard)?);
+        }
+        Ok(workers)
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// Gives all workers new settings. No allocation is lost.
+    pub fn apply(&self, settings: &Arc<Settings>, limits: StreamLimits) {
+        self.tell(|| Control::Apply(Arc::clone(settings), limits));
+    }
+
+    /// From now on no new allocations are made.
+    pub fn drain(&self) {
+        self.tell(|| Control::Drain);
+    }
+
+    /// What all workers hold and have counted. Blocks until each has answered.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn snapshot(&self) -> Result<Snapshot, WorkerLost> {
+        let answers: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let (sender, receiver) = mpsc::sync_channel(1);
+                worker.tell(Control::Snapshot(sender));
+                receiver
+            })
+            .collect();
+        let mut sum = Snapshot::default();
+        for (index, answer) in answers.into_iter().enumerate() {
+            let one = answer.recv_timeout(ANSWER_TIMEOUT).map_err(|_| WorkerLost(index))?;
+            sum.counters.merge(&one.counters);
+            sum.net.merge(&one.net);
+            sum.allocations += one.allocations;
+            sum.connections += one.connections;
+        }
+        Ok(sum)
+    }
+
+    /// Stops all workers and waits until they have.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn tell(&self, control: impl Fn() -> Control) {
+        for worker in &self.workers {
+            worker.tell(control());
+        }
+    }
+
+    fn end(&mut self) {
+        self.tell(|| Control::Stop);
+        for worker in self.workers.drain(..) {
+            if worker.thread.join().is_err() {
+                tracing::error!("a worker has panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Handle {
+    fn tell(&self, control: Control) {
+        // A worker that has ended does not listen; `snapshot` says so.
+        if self.control.send(control).is_ok() {
+            let _woken_later = self.waker.wake();
+        }
+    }
+}
+
+fn start(
+    index: usize,
+    bound: BoundListeners,
+    settings: Arc<Settings>,
+    limits: StreamLimits,
+    shard: Shard,
+) -> io::Result<Handle> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    let (control, orders) = mpsc::channel();
+    let worker = Worker::new(poll, bound, settings, limits, shard, orders)?;
+    let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+        if let Err(error) = worker.run() {
+            tracing::error!(index, %error, "worker ended");
+        }
+    })?;
+    Ok(Handle { control, waker, thread })
+}
