@@ -1,6 +1,9 @@
 //! Messages out of a byte stream.
 
-use turn_wire::stream::{Frame, FramingError, frame};
+use turn_wire::{
+    ChannelNumber,
+    stream::{Frame, FramingError, frame},
+};
 
 /// Holds what was read from a stream until it is a whole message.
 ///
@@ -32,7 +35,13 @@ impl FrameBuffer {
     /// # Errors
     /// When the stream holds something else: there is no way to go on, the connection has to end.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FramingError> {
-        match frame(&self.bytes[self.start..])? {
+        let unread = &self.bytes[self.start..];
+        // What a server would take for a channel of RFC 5766 is none of this client's: text, rather.
+        let [highest, _] = ChannelNumber::MAX_CLIENT.number().to_be_bytes();
+        if unread.first().is_some_and(|first| *first > highest) {
+            return Err(FramingError);
+        }
+        match frame(unread)? {
             Frame::Incomplete { .. } => Ok(None),
             Frame::Complete { len, next } => {
                 let start = self.start;

@@ -62,7 +62,8 @@ impl Peers {
             return Some(channel.number);
         }
         let next = u16::try_from(self.by_number.len()).ok()?;
-        let number = ChannelNumber::new(ChannelNumber::MIN.number().checked_add(next)?)?;
+        let number = ChannelNumber::new(ChannelNumber::MIN.number().checked_add(next)?)
+            .filter(|number| *number <= ChannelNumber::MAX_CLIENT)?;
         self.by_number.push(peer);
         self.channels.insert(peer, Channel { number, state: ChannelState::Requested });
         Some(number)

@@ -54,7 +54,9 @@ fn channel_data_is_padded() {
 
 #[test]
 fn something_else_ends_the_stream() {
-    let mut buffer = FrameBuffer::new();
-    buffer.push(b"\x16\x03\x01");
-    assert!(buffer.next_frame().is_err());
+    for other in [&b"\x16\x03\x01"[..], b"SSH-2.0-OpenSSH\r\n", b"\x50\x00\x00\x00", b"\xff"] {
+        let mut buffer = FrameBuffer::new();
+        buffer.push(other);
+        assert!(buffer.next_frame().is_err(), "{other:02x?}");
+    }
 }
