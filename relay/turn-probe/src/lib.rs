@@ -1,1 +1,40 @@
-//! Reachability.
+//! Whether a relay can be reached, found by doing what its clients do.
+//!
+//! [`echo`] opens two clients, allocates twice, and sends a payload that nobody can guess from one
+//! relayed transport address to the other and back, over Send indications and over channels. So it
+//! finds what no look at a listener finds: relay ports that are closed.
+//!
+//! What is done and how it is judged is [`Exchange`], which is pure: times and bytes go in. What
+//! runs it over sockets is [`echo`].
+
+mod exchange;
+mod failure;
+mod link;
+mod report;
+mod run;
+
+pub use exchange::{Exchange, Side};
+pub use failure::{Cause, Failure};
+pub use report::{Report, Stage, Timing};
+pub use run::{Target, echo};
+pub use turn_client::Credentials;
+
+use std::fmt;
+
+/// What lies between prober and relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        })
+    }
+}

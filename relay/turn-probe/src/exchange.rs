@@ -1,0 +1,441 @@
+//! What a probe does, and how it judges what it sees: pure.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use turn_client::{Client, ClientError, Config, Event, Input, Profile};
+
+use crate::{Cause, Failure, Report, Stage, Target, Timing, Transport};
+
+/// How often a payload is sent that has not come back: relaying is UDP, and may lose it.
+const RESEND_EVERY: Duration = Duration::from_millis(250);
+/// How long the end of the allocations is waited for.
+const RELEASE_LIMIT: Duration = Duration::from_millis(500);
+/// The length of a payload, in bytes: too many for chance.
+const PAYLOAD_LEN: usize = 32;
+/// More than a payload and what is around it.
+const MESSAGE_LEN: usize = 256;
+
+/// One of the two clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The one that sends first.
+    A,
+    /// The one that sends back.
+    B,
+}
+
+impl Side {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// A probe under way: two clients, and the stage that they are at.
+///
+/// Driven like a [`Client`]: bytes and times in, bytes out, until there is an
+/// [`Exchange::outcome`]. The sockets stand already when it starts.
+pub struct Exchange {
+    server: SocketAddr,
+    transport: Transport,
+    clients: [Client; 2],
+    /// What is sent in [`Stage::Echo`], and in [`Stage::ChannelEcho`].
+    payloads: [[u8; PAYLOAD_LEN]; 2],
+    stage: Stage,
+    /// When the stage began.
+    began: Instant,
+    /// When the probe has failed.
+    limit_at: Instant,
+    /// Which of the clients have done what the stage is about.
+    done: [bool; 2],
+    /// Which of the clients have an answer to their Allocate, good or bad.
+    answered: [bool; 2],
+    mapped: [Option<SocketAddr>; 2],
+    relayed: [Option<SocketAddr>; 2],
+    resend_at: Option<Instant>,
+    /// How often each has sent the payload of the stage.
+    sends: [u32; 2],
+    outbox: VecDeque<(Side, Vec<u8>)>,
+    timings: Vec<Timing>,
+    result: Option<Result<Report, Cause>>,
+    /// Until when the end of the allocations is waited for.
+    release_until: Option<Instant>,
+}
+
+/// What a prober's clients are like: quick to ask again, and with a FINGERPRINT, so that the server
+/// has to answer with one.
+const PROFILE: Profile = Profile { fingerprint: true, ..Profile::NICER };
+
+fn client(target: &Target, seed: [u8; 32]) -> Client {
+    Client::new(Config {
+        server: target.server,
+        transport: match target.transport {
+            Transport::Udp => turn_client::Transport::Udp,
+            Transport::Tcp => turn_client::Transport::Stream,
+        },
+        credentials: target.credentials.clone(),
+        profile: PROFILE,
+        seed,
+    })
+}
+
+/// Driving.
+impl Exchange {
+    /// Starts, with 128 bytes that nobody can guess. `connected` is how long the sockets took, which
+    /// counts towards the limit.
+    #[must_use]
+    pub fn new(target: &Target, random: [[u8; 32]; 4], now: Instant, connected: Duration) -> Self {
+        let [seed_a, seed_b, first, second] = random;
+        let mut exchange = Self {
+            server: target.server,
+            transport: target.transport,
+            clients: [seed_a, seed_b].map(|seed| client(target, seed)),
+            payloads: [first, second],
+            stage: Stage::Binding,
+            began: now,
+            limit_at: now + target.limit.saturating_sub(connected),
+            done: [false; 2],
+            answered: [false; 2],
+            mapped: [None; 2],
+            relayed: [None; 2],
+            resend_at: None,
+            sends: [0; 2],
+            outbox: VecDeque::new(),
+            timings: vec![Timing { stage: Stage::Connect, duration: connected }],
+            result: None,
+            release_until: None,
+        };
+        exchange.act(now);
+        exchange
+    }
+
+    /// Takes a message that the server sent to one of the clients.
+    pub fn handle_input(&mut self, now: Instant, side: Side, message: &[u8]) {
+        let input = self.clients[side as usize].handle_input(now, message);
+        if let Input::Data { peer, channel, payload } = input {
+            self.on_data(now, side, peer, channel.is_some(), payload);
+        }
+        self.take_events(now, side);
+        self.advance(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for side in Side::BOTH {
+            self.clients[side as usize].handle_timeout(now);
+            self.take_events(now, side);
+        }
+        if self.limit_at <= now {
+            self.finish(now, Err(self.overdue(now)));
+        }
+        if self.resend_at.is_some_and(|at| at <= now) {
+            self.send_payload(now, Side::A);
+        }
+    }
+
+    /// Takes note that a socket has failed. Over it no allocation can be ended in order.
+    pub fn handle_error(&mut self, now: Instant, cause: Cause) {
+        self.finish(now, Err(cause));
+        self.release_until = Some(now);
+    }
+
+    /// The next message to send, and from which client's socket.
+    pub fn poll_transmit(&mut self) -> Option<(Side, Vec<u8>)> {
+        for side in Side::BOTH {
+            if let Some(message) = self.clients[side as usize].poll_transmit() {
+                return Some((side, message.to_vec()));
+            }
+        }
+        self.outbox.pop_front()
+    }
+
+    /// When [`Exchange::handle_timeout`] or [`Exchange::outcome`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        let clients = self.clients.iter().filter_map(Client::poll_timeout);
+        clients.chain(self.resend_at).fold(self.deadline(), Instant::min)
+    }
+
+    /// When nothing is waited for any longer: the limit, or the end of the allocations.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.release_until.unwrap_or(self.limit_at)
+    }
+
+    /// The result, once there is one, and the allocations are ended or that has taken too long.
+    #[must_use]
+    pub fn outcome(&self, now: Instant) -> Option<Result<Report, Failure>> {
+        // An answer to Allocate that is still on its way may bring an allocation that has to be ended.
+        let is_allocating = self.stage == Stage::Allocate && self.answered != [true; 2];
+        let released = self.clients.iter().all(|client| client.relayed().is_none());
+        if (is_allocating || !released) && self.release_until.is_none_or(|until| now < until) {
+            return None;
+        }
+        let (stage, server, transport) = (self.stage, self.server, self.transport);
+        let failure = |cause| Failure { stage, server, transport, cause: Box::new(cause) };
+        self.result.clone().map(|result| result.map_err(failure))
+    }
+}
+
+/// The stages.
+impl Exchange {
+    /// Starts what the stage is about.
+    fn act(&mut self, now: Instant) {
+        match self.stage {
+            Stage::Connect => {}
+            Stage::Binding => self.clients.iter_mut().for_each(|client| client.binding(now)),
+            Stage::Allocate => self.ask(now, |client, _| client.allocate(now, None, None)),
+            Stage::Permission => {
+                self.ask(now, |client, peer| client.create_permission(now, peer));
+            }
+            Stage::ChannelBind => {
+                self.ask(now, |client, peer| client.bind_channel(now, peer).map(|_| ()));
+            }
+            Stage::Echo | Stage::ChannelEcho => {
+                self.sends = [0; 2];
+                self.send_payload(now, Side::A);
+            }
+        }
+    }
+
+    /// Asks the same of both clients; each is told the relayed address of the other, once it has one.
+    fn ask(
+        &mut self,
+        now: Instant,
+        ask: impl Fn(&mut Client, SocketAddr) -> Result<(), ClientError>,
+    ) {
+        for side in Side::BOTH {
+            let peer = self.relayed[side.other() as usize].unwrap_or(self.server);
+            if let Err(error) = ask(&mut self.clients[side as usize], peer) {
+                self.finish(now, Err(error.into()));
+            }
+        }
+    }
+
+    /// Goes on to the next stage, if both have done this one.
+    fn advance(&mut self, now: Instant) {
+        if self.result.is_some() || self.done != [true; 2] {
+            return;
+        }
+        let duration = now.saturating_duration_since(self.began);
+        self.timings.push(Timing { stage: self.stage, duration });
+        self.resend_at = None;
+        let next = match self.stage {
+            Stage::Connect => Stage::Binding,
+            Stage::Binding => Stage::Allocate,
+            Stage::Allocate => Stage::Permission,
+            Stage::Permission => Stage::Echo,
+            Stage::Echo => Stage::ChannelBind,
+            Stage::ChannelBind => Stage::ChannelEcho,
+            Stage::ChannelEcho => return self.finish(now, self.report()),
+        };
+        self.stage = next;
+        self.began = now;
+        self.done = [false; 2];
+        self.act(now);
+    }
+
+    fn report(&self) -> Result<Report, Cause> {
+        let (&[Some(mapped_a), Some(mapped_b)], &[Some(relayed_a), Some(relayed_b)]) =
+            (&self.mapped, &self.relayed)
+        else {
+            return Err(ClientError::NoAllocation.into());
+        };
+        Ok(Report {
+            server: self.server,
+            transport: self.transport,
+            mapped: [mapped_a, mapped_b],
+            relayed: [relayed_a, relayed_b],
+            stages: self.timings.clone(),
+        })
+    }
+
+    /// Keeps the first result, and ends the allocations.
+    fn finish(&mut self, now: Instant, result: Result<Report, Cause>) {
+        if self.result.is_some() {
+            return;
+        }
+        self.result = Some(result);
+        self.resend_at = None;
+        self.release_until = Some(now + RELEASE_LIMIT);
+        self.release(now);
+    }
+
+    fn release(&mut self, now: Instant) {
+        for client in &mut self.clients {
+            // A client without an allocation has nothing to end.
+            let _ = client.refresh(now, Some(0));
+        }
+    }
+
+    fn take_events(&mut self, now: Instant, side: Side) {
+        while let Some(event) = self.clients[side as usize].poll_event() {
+            self.on_event(now, side, event);
+        }
+    }
+
+    fn on_event(&mut self, now: Instant, side: Side, event: Event) {
+        let at = side as usize;
+        let stage = match event {
+            Event::Mapped { mapped } => {
+                self.mapped[at] = Some(mapped);
+                Stage::Binding
+            }
+            Event::Allocated { relayed, .. } => {
+                self.relayed[at] = Some(relayed);
+                self.answered[at] = true;
+                if self.result.is_some() {
+                    self.release(now);
+                }
+                Stage::Allocate
+            }
+            Event::PermissionInstalled { .. } => Stage::Permission,
+            Event::ChannelBound { .. } => Stage::ChannelBind,
+            Event::Refreshed { .. } | Event::Icmp { .. } => return,
+            Event::Ended { end } => return self.finish(now, Err(Cause::Ended(end))),
+            Event::TryAlternate { server, .. } => {
+                self.answered[at] = true;
+                return self.finish(now, Err(Cause::Alternate(server)));
+            }
+            Event::Failed { failure, .. } => {
+                self.answered[at] = true;
+                return self.finish(now, Err(judge_failure(failure)));
+            }
+        };
+        if stage == self.stage {
+            self.done[at] = true;
+        }
+    }
+}
+
+/// The payloads.
+impl Exchange {
+    /// What is sent in this stage, and what was before: copies of that may still arrive.
+    fn current_payload(&self) -> Option<[u8; PAYLOAD_LEN]> {
+        match self.stage {
+            Stage::Echo => Some(self.payloads[0]),
+            Stage::ChannelEcho => Some(self.payloads[1]),
+            Stage::Connect
+            | Stage::Binding
+            | Stage::Allocate
+            | Stage::Permission
+            | Stage::ChannelBind => None,
+        }
+    }
+
+    fn send_payload(&mut self, now: Instant, side: Side) {
+        let peer = self.relayed[side.other() as usize];
+        let (Some(payload), Some(peer)) = (self.current_payload(), peer) else { return };
+        if side == Side::A {
+            self.resend_at = Some(now + RESEND_EVERY);
+        }
+        let mut message = vec![0; MESSAGE_LEN];
+        match self.clients[side as usize].send(now, peer, &payload, &mut message) {
+            Ok(len) => {
+                message.truncate(len);
+                self.sends[side as usize] += 1;
+                self.outbox.push_back((side, message));
+            }
+            Err(error) => self.finish(now, Err(error.into())),
+        }
+    }
+
+    /// Judges what a peer sent. B sends back each copy of the payload; A waits for one.
+    fn on_data(
+        &mut self,
+        now: Instant,
+        side: Side,
+        peer: SocketAddr,
+        through_channel: bool,
+        payload: &[u8],
+    ) {
+        let (Some(current), Some(expected)) =
+            (self.current_payload(), self.relayed[side.other() as usize])
+        else {
+            return;
+        };
+        // Before B has sent it, nothing that A gets can be the payload's way back.
+        let is_awaited = side == Side::B || self.sends[Side::B as usize] > 0;
+        match self.judge(current, expected, peer, through_channel, payload) {
+            Judgement::Ours if is_awaited => {
+                self.done[side as usize] = true;
+                if side == Side::B {
+                    self.send_payload(now, Side::B);
+                }
+            }
+            Judgement::Ours | Judgement::Foreign => {}
+            Judgement::Wrong(cause) => self.finish(now, Err(cause)),
+        }
+    }
+
+    fn judge(
+        &self,
+        current: [u8; PAYLOAD_LEN],
+        expected: SocketAddr,
+        peer: SocketAddr,
+        through_channel: bool,
+        payload: &[u8],
+    ) -> Judgement {
+        if payload != current {
+            // Somebody else's datagram, or a copy from the stage before.
+            if peer != expected || self.payloads.iter().any(|earlier| payload == earlier) {
+                return Judgement::Foreign;
+            }
+            let (sent, received) = (current.len(), payload.len());
+            return Judgement::Wrong(Cause::WrongPayload { from: peer, sent, received });
+        }
+        if peer != expected {
+            return Judgement::Wrong(Cause::WrongPeer { expected, observed: peer });
+        }
+        if self.stage == Stage::ChannelEcho && !through_channel {
+            return Judgement::Wrong(Cause::NotThroughChannel(peer));
+        }
+        Judgement::Ours
+    }
+
+    /// What it means that the limit is over.
+    fn overdue(&self, now: Instant) -> Cause {
+        let after = now.saturating_duration_since(self.began);
+        let [a, b] = self.relayed;
+        match (self.current_payload(), a, b) {
+            (Some(_), Some(a), Some(b)) => {
+                // It has arrived at B if B has sent it back.
+                let (from, to, sends) = match self.sends {
+                    [sends, 0] => (a, b, sends),
+                    [_, sends] => (b, a, sends),
+                };
+                Cause::NotRelayed { from, to, after, sends }
+            }
+            _ => Cause::Silence(after),
+        }
+    }
+}
+
+fn judge_failure(failure: turn_client::Failure) -> Cause {
+    match failure {
+        turn_client::Failure::TimedOut { after, .. } => Cause::Silence(after),
+        turn_client::Failure::Refused { .. }
+        | turn_client::Failure::Missing(_)
+        | turn_client::Failure::Malformed(_)
+        | turn_client::Failure::Unknown(_) => Cause::Answer(failure),
+    }
+}
+
+/// What a datagram from a peer is.
+enum Judgement {
+    /// The payload, as it should come.
+    Ours,
+    /// Nothing of this probe's.
+    Foreign,
+    /// Proof that something is wrong.
+    Wrong(Cause),
+}

@@ -1,0 +1,108 @@
+//! Why a probe did not come through, said so that a person can do something about it.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use turn_client::End;
+
+use crate::{Stage, Transport};
+
+/// A probe that did not come through.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{transport} {server}: {stage} failed")]
+pub struct Failure {
+    /// How far it came: the stage that failed.
+    pub stage: Stage,
+    /// The server that was probed.
+    pub server: SocketAddr,
+    /// Over what.
+    pub transport: Transport,
+    /// What was observed. Boxed, to keep results small.
+    #[source]
+    pub cause: Box<Cause>,
+}
+
+impl Failure {
+    /// All of it in one line: where, which stage, and what was observed.
+    #[must_use]
+    pub fn line(&self) -> String {
+        format!("{self}: {}", self.cause)
+    }
+}
+
+/// What was observed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// The system says no: refused, no route, address not available, …
+    #[error("{text}")]
+    Io {
+        /// Its kind.
+        kind: io::ErrorKind,
+        /// What the system says to it.
+        text: String,
+    },
+    /// Nothing came within the limit. Over UDP that is a firewall that drops, or a port that nobody
+    /// listens on behind one.
+    #[error("nothing came back within {:.1} s; something on the way drops it, or nothing listens there", .0.as_secs_f64())]
+    Silence(Duration),
+    /// The server ended the connection.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The server's stream holds something else than STUN and ChannelData.
+    #[error("what answers is no TURN server: neither STUN nor ChannelData")]
+    NotTurn,
+    /// The server refused, or answered wrongly.
+    #[error(transparent)]
+    Answer(#[from] turn_client::Failure),
+    /// The server sends its clients elsewhere.
+    #[error("the server takes no allocations and names {0} instead")]
+    Alternate(SocketAddr),
+    /// The allocation ended by itself during the probe.
+    #[error("the allocation ended during the probe ({0:?})")]
+    Ended(End),
+    /// A payload did not arrive.
+    #[error(
+        "a datagram from relayed address {from} did not arrive at relayed address {to} within {:.1} s, sent {sends} times; is the range of relay ports open?",
+        .after.as_secs_f64()
+    )]
+    NotRelayed {
+        /// The relayed address that it was sent from.
+        from: SocketAddr,
+        /// The relayed address that it was sent to.
+        to: SocketAddr,
+        /// How long it was waited for.
+        after: Duration,
+        /// How often it was sent.
+        sends: u32,
+    },
+    /// Another payload arrived than was sent.
+    #[error("{received} bytes came from {from}, and are not the {sent} that were sent")]
+    WrongPayload {
+        /// The relayed address that they came from.
+        from: SocketAddr,
+        /// The length that was sent, in bytes.
+        sent: usize,
+        /// The length that was received, in bytes.
+        received: usize,
+    },
+    /// The payload came from another address than the one that it was relayed from: something
+    /// translates addresses between the relay and itself.
+    #[error("the payload came from {observed}, although it was relayed from {expected}")]
+    WrongPeer {
+        /// The relayed address that it was sent from.
+        expected: SocketAddr,
+        /// The address that it came from.
+        observed: SocketAddr,
+    },
+    /// The payload came in a Data indication, although a channel is bound (RFC 8656, section 12.6).
+    #[error("the payload from {0} came in a Data indication, although a channel is bound to it")]
+    NotThroughChannel(SocketAddr),
+    /// The probe itself could not go on.
+    #[error("the probe could not go on: {0}")]
+    Client(#[from] turn_client::ClientError),
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        Self::Io { kind: error.kind(), text: error.to_string() }
+    }
+}

@@ -1,0 +1,159 @@
+//! What the probe says of each flaw; without sockets, and in no time.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use turn_client::Failure as Answer;
+use turn_probe::{Cause, Credentials, Exchange, Failure, Report, Side, Stage, Target, Transport};
+
+use crate::relay::{Flaw, Relay};
+
+const LIMIT: Duration = Duration::from_secs(3);
+
+pub(crate) fn target(server: SocketAddr, transport: Transport) -> Target {
+    let credentials = Credentials::new("prober", "secret").expect("it is short");
+    Target { server, transport, credentials, limit: LIMIT, bind: None }
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// Runs a probe against a relay with a flaw, in a time of its own. Also says when it ended.
+fn probe(flaw: Flaw) -> (Result<Report, Failure>, Relay, Duration) {
+    let target = target(address("198.51.100.7:3478"), Transport::Udp);
+    let clients = [address("203.0.113.1:1111"), address("203.0.113.2:2222")];
+    let start = Instant::now();
+    let mut now = start;
+    let mut relay = Relay::new(flaw);
+    let random = [[1; 32], [2; 32], [3; 32], [4; 32]];
+    let mut exchange = Exchange::new(&target, random, now, Duration::ZERO);
+    loop {
+        while let Some((side, message)) = exchange.poll_transmit() {
+            now += Duration::from_millis(1);
+            for (to, message) in relay.handle(clients[side as usize], &message) {
+                let side = if to == clients[0] { Side::A } else { Side::B };
+                exchange.handle_input(now, side, &message);
+            }
+        }
+        if let Some(outcome) = exchange.outcome(now) {
+            return (outcome, relay, now - start);
+        }
+        now = now.max(exchange.poll_timeout());
+        exchange.handle_timeout(now);
+    }
+}
+
+fn failure(flaw: Flaw) -> (Stage, Cause) {
+    let (outcome, relay, took) = probe(flaw);
+    let failure = outcome.expect_err("the relay has a flaw");
+    assert_eq!(failure.server, address("198.51.100.7:3478"));
+    assert!(took <= LIMIT + Duration::from_millis(600), "it took {took:?}");
+    assert_eq!(relay.allocations(), 0, "the probe ends what it has begun");
+    (failure.stage, *failure.cause)
+}
+
+#[test]
+fn a_good_relay() {
+    let (outcome, relay, _) = probe(Flaw::None);
+    let report = outcome.expect("the relay is good");
+    assert_eq!(report.mapped, [address("203.0.113.1:1111"), address("203.0.113.2:2222")]);
+    assert_eq!(report.relayed, [address("192.0.2.1:61000"), address("192.0.2.1:61001")]);
+    let stages: Vec<_> = report.stages.iter().map(|timing| timing.stage).collect();
+    assert_eq!(
+        stages,
+        [
+            Stage::Connect,
+            Stage::Binding,
+            Stage::Allocate,
+            Stage::Permission,
+            Stage::Echo,
+            Stage::ChannelBind,
+            Stage::ChannelEcho,
+        ]
+    );
+    assert_eq!((relay.allocations(), relay.released), (0, 2));
+}
+
+#[test]
+fn loss_on_the_way_is_no_flaw() {
+    let (outcome, relay, _) = probe(Flaw::Lossy);
+    outcome.expect("it sends again what is lost");
+    assert_eq!(relay.released, 2);
+}
+
+#[test]
+fn silence() {
+    assert_eq!(failure(Flaw::Silent), (Stage::Binding, Cause::Silence(LIMIT)));
+    let (stage, cause) = failure(Flaw::SilentToAllocate);
+    assert_eq!(stage, Stage::Allocate);
+    assert!(matches!(cause, Cause::Silence(_)), "{cause:?}");
+}
+
+#[test]
+fn a_refusal_ends_the_allocation_that_there_is() {
+    let (stage, cause) = failure(Flaw::OneAllocation);
+    let refused = Answer::Refused { code: 486, reason: String::new() };
+    assert_eq!((stage, cause), (Stage::Allocate, Cause::Answer(refused)));
+}
+
+#[test]
+fn closed_relay_ports() {
+    let (stage, cause) = failure(Flaw::NeverRelays);
+    assert_eq!(stage, Stage::Echo);
+    let Cause::NotRelayed { from, to, sends, .. } = cause else { panic!("{cause:?}") };
+    assert_eq!((from, to), (address("192.0.2.1:61000"), address("192.0.2.1:61001")));
+    assert_eq!(sends, 12, "four times each second");
+
+    let (stage, cause) = failure(Flaw::NoChannelData);
+    assert_eq!(stage, Stage::ChannelEcho);
+    assert!(matches!(cause, Cause::NotRelayed { .. }), "{cause:?}");
+}
+
+#[test]
+fn the_way_that_is_closed_is_named() {
+    let (stage, cause) = failure(Flaw::RelaysOneWay);
+    assert_eq!(stage, Stage::Echo);
+    let Cause::NotRelayed { from, to, .. } = &cause else { panic!("{cause:?}") };
+    assert_eq!((*from, *to), (address("192.0.2.1:61001"), address("192.0.2.1:61000")));
+}
+
+#[test]
+fn what_is_relayed_wrongly() {
+    let peer = address("192.0.2.1:61000");
+    let wrong = Cause::WrongPayload { from: peer, sent: 32, received: 32 };
+    assert_eq!(failure(Flaw::ChangesPayload), (Stage::Echo, wrong));
+    let observed = address("192.0.2.1:1024");
+    let wrong = Cause::WrongPeer { expected: peer, observed };
+    assert_eq!(failure(Flaw::TranslatesPort), (Stage::Echo, wrong));
+    let wrong = Cause::NotThroughChannel(peer);
+    assert_eq!(failure(Flaw::IndicationsOnly), (Stage::ChannelEcho, wrong));
+}
+
+#[test]
+fn a_failure_reads_as_one_line() {
+    let (outcome, ..) = probe(Flaw::NeverRelays);
+    let line = outcome.expect_err("the relay has a flaw").line();
+    let expected = "UDP 198.51.100.7:3478: echo failed: a datagram from relayed address \
+                    192.0.2.1:61000 did not arrive at relayed address 192.0.2.1:61001 within 3.0 s, \
+                    sent 12 times; is the range of relay ports open?";
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn no_bytes_make_a_probe_succeed_or_panic() {
+    let target = target(address("198.51.100.7:3478"), Transport::Udp);
+    let now = Instant::now();
+    let random = [[1; 32], [2; 32], [3; 32], [4; 32]];
+    let mut exchange = Exchange::new(&target, random, now, Duration::ZERO);
+    let mut bytes = Vec::new();
+    for seed in 0..2_000u32 {
+        bytes.clear();
+        bytes.extend((0..seed % 64).map(|at| (seed.wrapping_mul(at + 7) >> 3).to_be_bytes()[3]));
+        exchange.handle_input(now, Side::A, &bytes);
+        exchange.handle_input(now, Side::B, &bytes);
+    }
+    assert_eq!(exchange.outcome(now), None);
+}

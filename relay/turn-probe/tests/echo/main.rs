@@ -1,0 +1,5 @@
+//! The probe against a relay that follows a script: over loopback sockets, and without any.
+
+mod diagnosis;
+mod relay;
+mod sockets;
