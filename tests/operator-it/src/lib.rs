@@ -1,1 +1,1 @@
-//! operator-it
+//! The operator, the chart and the relay on a real cluster: see `tests/end_to_end`.
