@@ -39,3 +39,5 @@ pub use dropped::{DropReason, Dropped};
 pub use event::{End, Event, Failure, Operation};
 pub use frame_buffer::FrameBuffer;
 pub use profile::{ChannelUse, Profile, Schedule};
+// What stands in the signatures above.
+pub use turn_wire::{AttributeType, ChannelNumber, attribute::Family, stream::FramingError};

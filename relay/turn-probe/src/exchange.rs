@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use turn_client::{Client, ClientError, Config, Event, Input, Profile};
+use turn_client::{Client, ClientError, Config, Event, Family, Input, Profile};
 
 use crate::{Cause, Failure, Report, Stage, Target, Timing, Transport};
 
@@ -193,7 +193,11 @@ impl Exchange {
         match self.stage {
             Stage::Connect => {}
             Stage::Binding => self.clients.iter_mut().for_each(|client| client.binding(now)),
-            Stage::Allocate => self.ask(now, |client, _| client.allocate(now, None, None)),
+            Stage::Allocate => {
+                // The default is IPv4, on an IPv6 listener too (RFC 8656, section 7.2).
+                let family = self.server.is_ipv6().then_some(Family::V6);
+                self.ask(now, |client, _| client.allocate(now, None, family));
+            }
             Stage::Permission => {
                 self.ask(now, |client, peer| client.create_permission(now, peer));
             }

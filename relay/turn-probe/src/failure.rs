@@ -51,8 +51,8 @@ pub enum Cause {
     #[error("what answers is no TURN server: neither STUN nor ChannelData")]
     NotTurn,
     /// The server refused, or answered wrongly.
-    #[error(transparent)]
-    Answer(#[from] turn_client::Failure),
+    #[error("{0}{hint}", hint = hint(.0))]
+    Answer(turn_client::Failure),
     /// The server sends its clients elsewhere.
     #[error("the server takes no allocations and names {0} instead")]
     Alternate(SocketAddr),
@@ -99,6 +99,21 @@ pub enum Cause {
     /// The probe itself could not go on.
     #[error("the probe could not go on: {0}")]
     Client(#[from] turn_client::ClientError),
+}
+
+/// What a refusal means to the one who probes.
+const fn hint(failure: &turn_client::Failure) -> &'static str {
+    let turn_client::Failure::Refused { code, .. } = failure else { return "" };
+    match code {
+        401 => " (the user is unknown, or its password wrong or expired)",
+        403 => " (the relay's peer rules deny its own relayed addresses)",
+        437 => " (the relay does not know the allocation: has it started anew?)",
+        438 => " (the relay calls each nonce stale that it has just given)",
+        440 => " (the relay has no address of this family to relay from)",
+        486 => " (the user has as many allocations as it may have)",
+        508 => " (the relay is full, or draining)",
+        _ => "",
+    }
 }
 
 impl From<io::Error> for Cause {

@@ -32,7 +32,7 @@ pub struct Target {
 /// Probes a relay: allocates twice, and sends payloads between the two relayed addresses.
 ///
 /// Whatever happens, it ends the allocations that it has made, and returns no later than half a
-/// second after the limit.
+/// second after the limit. Only if the future is dropped, they live on until they expire.
 ///
 /// # Errors
 /// The stage that failed, and what was observed.

@@ -8,6 +8,11 @@ use std::{
 use turn_client::Failure as Answer;
 use turn_probe::{Cause, Credentials, Exchange, Failure, Report, Side, Stage, Target, Transport};
 
+use turn_wire::{
+    Message, Method,
+    attribute::{Family, RequestedAddressFamily},
+};
+
 use crate::relay::{Flaw, Relay};
 
 const LIMIT: Duration = Duration::from_secs(3);
@@ -95,6 +100,8 @@ fn silence() {
 #[test]
 fn a_refusal_ends_the_allocation_that_there_is() {
     let (stage, cause) = failure(Flaw::OneAllocation);
+    let hint = "refused with 486 (the user has as many allocations as it may have)";
+    assert_eq!(cause.to_string(), hint);
     let refused = Answer::Refused { code: 486, reason: String::new() };
     assert_eq!((stage, cause), (Stage::Allocate, Cause::Answer(refused)));
 }
@@ -140,6 +147,33 @@ fn a_failure_reads_as_one_line() {
                     192.0.2.1:61000 did not arrive at relayed address 192.0.2.1:61001 within 3.0 s, \
                     sent 12 times; is the range of relay ports open?";
     assert_eq!(line, expected);
+}
+
+/// What the first Allocate to a server asks for.
+fn asked_family(server: &str) -> Option<RequestedAddressFamily> {
+    let now = Instant::now();
+    let (server, client) = (address(server), address("203.0.113.1:1111"));
+    let random = [[1; 32], [2; 32], [3; 32], [4; 32]];
+    let target = target(server, Transport::Udp);
+    let mut exchange = Exchange::new(&target, random, now, Duration::ZERO);
+    let mut relay = Relay::new(Flaw::None);
+    loop {
+        let (side, bytes) = exchange.poll_transmit().expect("it goes on");
+        let message = Message::decode(&bytes).expect("the probe writes messages");
+        if message.method() == Method::ALLOCATE {
+            return message.get().expect("it is a family");
+        }
+        for (_, answer) in relay.handle(client, &bytes) {
+            exchange.handle_input(now, side, &answer);
+        }
+    }
+}
+
+#[test]
+fn an_ipv6_server_is_asked_for_ipv6() {
+    let ipv6 = RequestedAddressFamily(Some(Family::V6));
+    assert_eq!(asked_family("[2001:db8::7]:3478"), Some(ipv6));
+    assert_eq!(asked_family("198.51.100.7:3478"), None, "as browsers do");
 }
 
 #[test]
