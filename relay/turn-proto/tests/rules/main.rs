@@ -1,0 +1,10 @@
+//! The rules that real clients rely on, one test each: what libwebrtc and nICEr need from the
+//! answers, and what RFC 8489 and RFC 8656 ask of a server.
+
+mod allocate;
+mod authentication;
+mod data;
+mod harness;
+mod limits;
+mod permission_and_channel;
+mod stateless;
