@@ -2,11 +2,11 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use turn_client::{Client, ClientError, Config, Event, Family, Input, Profile};
+use turn_client::{Client, ClientError, Config, Credentials, Event, Family, Input, Profile};
 
 use crate::{Cause, Failure, Report, Stage, Target, Timing, Transport};
 
@@ -61,6 +61,7 @@ pub struct Exchange {
     answered: [bool; 2],
     mapped: [Option<SocketAddr>; 2],
     relayed: [Option<SocketAddr>; 2],
+    relayed_at: Option<IpAddr>,
     resend_at: Option<Instant>,
     /// How often each has sent the payload of the stage.
     sends: [u32; 2],
@@ -75,14 +76,14 @@ pub struct Exchange {
 /// has to answer with one.
 const PROFILE: Profile = Profile { fingerprint: true, ..Profile::NICER };
 
-fn client(target: &Target, seed: [u8; 32]) -> Client {
+fn client(target: &Target, credentials: &Credentials, seed: [u8; 32]) -> Client {
     Client::new(Config {
         server: target.server,
         transport: match target.transport {
             Transport::Udp => turn_client::Transport::Udp,
             Transport::Tcp => turn_client::Transport::Stream,
         },
-        credentials: target.credentials.clone(),
+        credentials: credentials.clone(),
         profile: PROFILE,
         seed,
     })
@@ -95,10 +96,11 @@ impl Exchange {
     #[must_use]
     pub fn new(target: &Target, random: [[u8; 32]; 4], now: Instant, connected: Duration) -> Self {
         let [seed_a, seed_b, first, second] = random;
+        let [first_user, second_user] = &target.credentials;
         let mut exchange = Self {
             server: target.server,
             transport: target.transport,
-            clients: [seed_a, seed_b].map(|seed| client(target, seed)),
+            clients: [client(target, first_user, seed_a), client(target, second_user, seed_b)],
             payloads: [first, second],
             stage: Stage::Binding,
             began: now,
@@ -107,6 +109,7 @@ impl Exchange {
             answered: [false; 2],
             mapped: [None; 2],
             relayed: [None; 2],
+            relayed_at: target.relayed_at,
             resend_at: None,
             sends: [0; 2],
             outbox: VecDeque::new(),
@@ -295,7 +298,8 @@ impl Exchange {
                 Stage::Binding
             }
             Event::Allocated { relayed, .. } => {
-                self.relayed[at] = Some(relayed);
+                let ip = self.relayed_at.unwrap_or(relayed.ip());
+                self.relayed[at] = Some(SocketAddr::new(ip, relayed.port()));
                 self.answered[at] = true;
                 if self.result.is_some() {
                     self.release(now);

@@ -17,7 +17,7 @@ pub use exchange::{Exchange, Side};
 pub use failure::{Cause, Failure};
 pub use report::{Report, Stage, Timing};
 pub use run::{Target, echo};
-pub use turn_client::Credentials;
+pub use turn_client::{Credentials, CredentialsError, Failure as AnswerFailure};
 
 use std::fmt;
 

@@ -20,13 +20,16 @@ pub struct Target {
     pub server: SocketAddr,
     /// Over what.
     pub transport: Transport,
-    /// Who the probe says it is.
-    pub credentials: Credentials,
+    /// Who the probe's two clients say they are: two users, where one may not allocate twice.
+    pub credentials: [Credentials; 2],
     /// How long the probe may take, the end of its allocations excepted: that may take another half
     /// second.
     pub limit: Duration,
     /// The local address that the sockets are bound to; none leaves it to the system.
     pub bind: Option<IpAddr>,
+    /// Where the relayed addresses are reached, when that is not where the server says: behind a 1:1
+    /// NAT the server itself reaches them at its local address only.
+    pub relayed_at: Option<IpAddr>,
 }
 
 /// Probes a relay: allocates twice, and sends payloads between the two relayed addresses.

@@ -1,1 +1,18 @@
-//! The relay.
+//! The relay as a library: what the binary `turn-relay` and `turnctl up` start.
+//!
+//! A [`Relay`] is made of a checked configuration; it owns the workers. Around it stand the tasks
+//! that a process needs: [`admin`] (HTTP), [`reload`] (the configuration's files), [`self_check`]
+//! (whether the relay relays), [`drain`].
+
+pub mod admin;
+pub mod drain;
+mod metrics;
+mod relay;
+pub mod reload;
+pub mod self_check;
+mod settings;
+mod status;
+
+pub use relay::{Relay, StartError};
+pub use settings::SecretError;
+pub use status::{ListenerStatus, Readiness, Status};

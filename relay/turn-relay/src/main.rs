@@ -1,2 +1,163 @@
-//! Placeholder.
-fn main() {}
+//! `turn-relay`: a STUN and TURN relay.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Parser;
+use relay_config::{Config, RawConfig};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing_subscriber::EnvFilter;
+use turn_relay::{
+    Relay,
+    admin::{self, Admin},
+    drain::drain,
+    reload::{self, ReloadCounts},
+    self_check,
+};
+
+/// A STUN and TURN relay.
+///
+/// Serves until SIGTERM or SIGINT, then serves running allocations until they end or the drain
+/// time-out is over; a second signal ends it at once. Exit code 2: the configuration is wrong, and
+/// nothing was opened.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// The configuration file. Its changes are taken while the relay runs
+    #[arg(long, short, env = "TURN_RELAY_CONFIG")]
+    config: Option<PathBuf>,
+    /// A local address to listen on and to relay from, instead of the configuration's; may be given
+    /// several times, or as a list with commas
+    #[arg(long = "address", env = "TURN_RELAY_ADDRESSES", value_delimiter = ',')]
+    addresses: Vec<IpAddr>,
+    /// Check the configuration file and end
+    #[arg(long)]
+    check: bool,
+    /// Print the default configuration and end
+    #[arg(long, exclusive = true)]
+    print_default_config: bool,
+}
+
+/// Where Kubernetes looks for the last words of a container.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.print_default_config {
+        return print_default_config();
+    }
+    log();
+    let Some(path) = &cli.config else {
+        return fail(2, &anyhow::anyhow!("--config FILE is needed"));
+    };
+    let config = match reload::read(path) {
+        Ok(config) => config,
+        Err(error) => {
+            let error = anyhow::Error::new(error).context(format!("configuration {path:?}"));
+            return fail(2, &error);
+        }
+    };
+    if cli.check {
+        return ExitCode::SUCCESS;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime
+        .context("no runtime")
+        .and_then(|runtime| runtime.block_on(run(path, config, &cli.addresses)));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &error),
+    }
+}
+
+async fn run(path: &Path, config: Config, addresses: &[IpAddr]) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let admin_address = config.admin.address;
+    let drain_timeout = Duration::from_secs(config.drain.timeout_seconds.into());
+    let listener = admin::bind(admin_address)
+        .await
+        .with_context(|| format!("admin.address: cannot listen on TCP {admin_address}"))?;
+    let relay = Arc::new(Relay::start(config, addresses)?);
+    for listener in relay.listeners() {
+        let (name, protocol) = (&listener.name, listener.protocol);
+        tracing::info!(name, ?protocol, address = %listener.address, "listening");
+    }
+    let reloads = Arc::new(ReloadCounts::default());
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let admin = Admin { relay: Arc::clone(&relay), reloads: Arc::clone(&reloads) };
+    tasks.spawn(admin::serve(listener, admin, stop.clone()));
+    tasks.spawn(reload::watch(path.to_owned(), Arc::clone(&relay), reloads, stop.clone()));
+    tasks.spawn(self_check::watch(Arc::clone(&relay), stop.clone()));
+    tasks.close();
+
+    let first = signals.next().await;
+    tracing::info!(signal = first, timeout_seconds = drain_timeout.as_secs(), "draining");
+    tokio::select! {
+        left = drain(&relay, drain_timeout) => tracing::info!(allocations_ended = left, "drained"),
+        second = signals.next() => tracing::warn!(signal = second, "ending at once"),
+    }
+    stop.cancel();
+    tasks.wait().await;
+    Ok(())
+}
+
+/// The signals that end a relay.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("no signal handler");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Logs to standard error: text for a person, JSON for a machine.
+fn log() {
+    let filter = EnvFilter::try_from_env("TURN_RELAY_LOG").unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        log.init();
+    } else {
+        log.json().init();
+    }
+}
+
+fn print_default_config() -> ExitCode {
+    let printed = RawConfig::default()
+        .to_yaml()
+        .map_err(io::Error::other)
+        .and_then(|text| io::stdout().write_all(text.as_bytes()));
+    printed.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+}
+
+/// Ends with an error, which is the last line of the log and, in a pod, its termination message.
+fn fail(code: u8, error: &anyhow::Error) -> ExitCode {
+    tracing::error!("{error:#}");
+    if Path::new(TERMINATION_LOG).exists() {
+        // The log has it already.
+        let _logged = std::fs::write(TERMINATION_LOG, format!("{error:#}"));
+    }
+    ExitCode::from(code)
+}

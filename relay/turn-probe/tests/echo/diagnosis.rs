@@ -19,7 +19,14 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 pub(crate) fn target(server: SocketAddr, transport: Transport) -> Target {
     let credentials = Credentials::new("prober", "secret").expect("it is short");
-    Target { server, transport, credentials, limit: LIMIT, bind: None }
+    Target {
+        server,
+        transport,
+        credentials: [credentials.clone(), credentials],
+        limit: LIMIT,
+        bind: None,
+        relayed_at: None,
+    }
 }
 
 fn address(text: &str) -> SocketAddr {

@@ -1,0 +1,116 @@
+//! The metrics, as Prometheus reads them. The workers count in plain integers of their own; they are
+//! asked, added up and named when somebody scrapes.
+
+use prometheus::{
+    Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
+};
+use turn_net::Snapshot;
+use turn_proto::{DropReason, EndReason, Refusal};
+
+use crate::{Relay, reload::Reloads};
+
+/// All metrics in Prometheus' text format.
+pub(crate) fn render(
+    relay: &Relay,
+    snapshot: &Snapshot,
+    reloads: Reloads,
+) -> Result<String, prometheus::Error> {
+    let page = Page(Registry::new());
+    let counters = &snapshot.counters;
+    let readiness = relay.readiness();
+    page.gauge("turn_ready", "1 when the relay relays", i64::from(readiness.ready))?;
+    page.gauge("turn_draining", "1 when no new allocations are made", readiness.draining.into())?;
+    page.gauge("turn_allocations", "Allocations now", count(snapshot.allocations))?;
+    page.gauge("turn_connections", "Clients' connections now", count(snapshot.connections))?;
+    page.gauge("turn_relay_ports_free", "Relay ports free", count(relay.free_ports()))?;
+    page.counter("turn_allocations_made_total", "Allocations made", counters.allocated)?;
+    page.counters(
+        "turn_allocations_ended_total",
+        "Allocations ended",
+        "reason",
+        EndReason::ALL.map(EndReason::label).into_iter().zip(counters.ended),
+    )?;
+    page.counter("turn_requests_succeeded_total", "Requests that succeeded", counters.succeeded)?;
+    page.counters(
+        "turn_requests_refused_total",
+        "Requests answered with an error",
+        "reason",
+        Refusal::ALL.map(Refusal::label).into_iter().zip(counters.refusals),
+    )?;
+    page.counters(
+        "turn_messages_dropped_total",
+        "Datagrams and frames dropped without an answer",
+        "reason",
+        DropReason::ALL.map(DropReason::label).into_iter().zip(counters.drops),
+    )?;
+    let (up, down) = (counters.to_peers, counters.to_clients);
+    page.counters(
+        "turn_relayed_datagrams_total",
+        "Datagrams relayed",
+        "direction",
+        [("to_peer", up.datagrams), ("to_client", down.datagrams)],
+    )?;
+    page.counters(
+        "turn_relayed_bytes_total",
+        "Bytes of payload relayed",
+        "direction",
+        [("to_peer", up.bytes), ("to_client", down.bytes)],
+    )?;
+    page.counters(
+        "turn_socket_events_total",
+        "What the relay's sockets have met",
+        "event",
+        snapshot.net.labelled(),
+    )?;
+    page.counters(
+        "turn_config_reloads_total",
+        "Changes of the configuration's files",
+        "result",
+        [("applied", reloads.applied), ("refused", reloads.refused)],
+    )?;
+    page.text()
+}
+
+struct Page(Registry);
+
+impl Page {
+    fn gauge(&self, name: &str, help: &str, value: i64) -> Result<(), prometheus::Error> {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(value);
+        self.add(gauge)
+    }
+
+    fn counter(&self, name: &str, help: &str, value: u64) -> Result<(), prometheus::Error> {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        self.add(counter)
+    }
+
+    fn counters<'a>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, u64)>,
+    ) -> Result<(), prometheus::Error> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (value, count) in values {
+            counters.with_label_values(&[value]).inc_by(count);
+        }
+        self.add(counters)
+    }
+
+    fn add(&self, collector: impl Collector + 'static) -> Result<(), prometheus::Error> {
+        self.0.register(Box::new(collector))
+    }
+
+    fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+fn count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

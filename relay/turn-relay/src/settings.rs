@@ -1,0 +1,123 @@
+//! From the configuration to what workers take.
+
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use relay_config::{Config, Protocol};
+use turn_auth::{Credentials, Secret};
+use turn_net::StreamLimits;
+use turn_proto::{Limits, PeerPolicy, RelayAddress, Settings};
+
+/// A file that should hold a secret does not.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It cannot be read.
+    #[error("{field}: {path:?} cannot be read")]
+    Unreadable {
+        /// The field of the configuration that names it.
+        field: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is nothing in it.
+    #[error("{field}: {path:?} is empty: it must hold a secret")]
+    Empty {
+        /// The field of the configuration that names it.
+        field: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Secrets as they stand in their files.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    pub(crate) shared: Vec<Secret>,
+    pub(crate) users: Vec<(String, Secret)>,
+}
+
+impl Secrets {
+    pub(crate) fn read(config: &Config) -> Result<Self, SecretError> {
+        let shared = config.auth.shared_secrets.iter().enumerate();
+        let shared = shared.map(|(i, path)| read(format!("auth.sharedSecrets[{i}]"), path));
+        let users = config.auth.users.iter().enumerate().map(|(i, user)| {
+            let password = read(format!("auth.users[{i}].passwordFile"), &user.password_file)?;
+            Ok((user.name.clone(), password))
+        });
+        Ok(Self {
+            shared: shared.collect::<Result<_, _>>()?,
+            users: users.collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(crate) fn credentials(&self, realm: &str) -> Credentials {
+        let users = self.users.iter().map(|(name, password)| (name.as_str(), password));
+        Credentials::new(realm, self.shared.clone(), users)
+    }
+}
+
+fn read(field: String, path: &Path) -> Result<Secret, SecretError> {
+    let content = std::fs::read(path).map_err(|source| SecretError::Unreadable {
+        field: field.clone(),
+        path: path.to_owned(),
+        source,
+    })?;
+    Secret::from_file(&content)
+        .map_err(|_empty| SecretError::Empty { field, path: path.to_owned() })
+}
+
+/// What workers' server cores take. The realm is that of the relay's start.
+pub(crate) fn settings(
+    config: &Config,
+    realm: &str,
+    secrets: &Secrets,
+    addresses: &[RelayAddress],
+    workers: usize,
+) -> Settings {
+    let limits = &config.limits;
+    // Each worker has a budget of its own, and the kernel spreads a prefix over all of them.
+    let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
+    Settings {
+        credentials: secrets.credentials(realm),
+        peers: peer_policy(config, addresses),
+        limits: Limits {
+            allocations_per_user: limits.allocations_per_user,
+            allocations: limits.allocations,
+            permissions_per_allocation: limits.permissions_per_allocation,
+            channels_per_allocation: limits.channels_per_allocation,
+            unauthenticated_replies_per_second_per_prefix: limits
+                .unauthenticated_replies_per_second_per_prefix
+                .div_ceil(workers),
+        },
+    }
+}
+
+/// What workers' connections take.
+pub(crate) fn stream_limits(config: &Config, workers: usize) -> StreamLimits {
+    let limits = &config.limits;
+    let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
+    StreamLimits {
+        pending_per_prefix: limits.pending_connections_per_prefix.div_ceil(workers),
+        pending_timeout: Duration::from_secs(limits.pending_connection_timeout_seconds.into()),
+        queue_bytes: limits.queue_bytes_per_connection as usize,
+    }
+}
+
+fn peer_policy(config: &Config, addresses: &[RelayAddress]) -> PeerPolicy {
+    let own: Vec<IpAddr> = addresses.iter().flat_map(|own| [own.local, own.external]).collect();
+    let udp = config.listeners.iter().filter(|listener| listener.protocol == Protocol::Udp);
+    PeerPolicy {
+        deny: config.peers.deny.clone(),
+        allow: config.peers.allow.clone(),
+        own,
+        relays: config.peers.relays.clone(),
+        deny_cluster: config.peers.deny_cluster.clone(),
+        own_listener_ports: udp.map(|listener| listener.port).collect(),
+    }
+}
