@@ -1,12 +1,13 @@
 //! The relay as a library: what the binary `turn-relay` and `turnctl up` start.
 //!
-//! A [`Relay`] is made of a checked configuration; it owns the workers. Around it stand the tasks
-//! that a process needs: [`admin`] (HTTP), [`reload`] (the configuration's files), [`self_check`]
+//! A [`Relay`] is made of a checked configuration; it owns the workers. Around it stand the tasks of
+//! a [`process::Process`]: [`admin`] (HTTP), [`reload`] (the configuration's files), [`self_check`]
 //! (whether the relay relays), [`drain`].
 
 pub mod admin;
 pub mod drain;
 mod metrics;
+pub mod process;
 mod relay;
 pub mod reload;
 pub mod self_check;

@@ -5,22 +5,15 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
-    time::Duration,
 };
 
 use anyhow::Context;
 use clap::Parser;
 use relay_config::{Config, RawConfig};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_subscriber::EnvFilter;
 use turn_relay::{
-    Relay,
-    admin::{self, Admin},
-    drain::drain,
-    reload::{self, ReloadCounts},
-    self_check,
+    process::{Process, Signals},
+    reload,
 };
 
 /// A STUN and TURN relay.
@@ -55,10 +48,10 @@ fn main() -> ExitCode {
         return print_default_config();
     }
     log();
-    let Some(path) = &cli.config else {
+    let Some(path) = cli.config else {
         return fail(2, &anyhow::anyhow!("--config FILE is needed"));
     };
-    let config = match reload::read(path) {
+    let config = match reload::read(&path) {
         Ok(config) => config,
         Err(error) => {
             let error = anyhow::Error::new(error).context(format!("configuration {path:?}"));
@@ -78,59 +71,11 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(path: &Path, config: Config, addresses: &[IpAddr]) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
-    let admin_address = config.admin.address;
-    let drain_timeout = Duration::from_secs(config.drain.timeout_seconds.into());
-    let listener = admin::bind(admin_address)
-        .await
-        .with_context(|| format!("admin.address: cannot listen on TCP {admin_address}"))?;
-    let relay = Arc::new(Relay::start(config, addresses)?);
-    for listener in relay.listeners() {
-        let (name, protocol) = (&listener.name, listener.protocol);
-        tracing::info!(name, ?protocol, address = %listener.address, "listening");
-    }
-    let reloads = Arc::new(ReloadCounts::default());
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let admin = Admin { relay: Arc::clone(&relay), reloads: Arc::clone(&reloads) };
-    tasks.spawn(admin::serve(listener, admin, stop.clone()));
-    tasks.spawn(reload::watch(path.to_owned(), Arc::clone(&relay), reloads, stop.clone()));
-    tasks.spawn(self_check::watch(Arc::clone(&relay), stop.clone()));
-    tasks.close();
-
-    let first = signals.next().await;
-    tracing::info!(signal = first, timeout_seconds = drain_timeout.as_secs(), "draining");
-    tokio::select! {
-        left = drain(&relay, drain_timeout) => tracing::info!(allocations_ended = left, "drained"),
-        second = signals.next() => tracing::warn!(signal = second, "ending at once"),
-    }
-    stop.cancel();
-    tasks.wait().await;
+async fn run(path: PathBuf, config: Config, addresses: &[IpAddr]) -> anyhow::Result<()> {
+    let mut signals = Signals::new().context("no signal handler")?;
+    let process = Process::start(config, addresses, Some(path)).await?;
+    process.run(&mut signals).await;
     Ok(())
-}
-
-/// The signals that end a relay.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("no signal handler");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 /// Logs to standard error: text for a person, JSON for a machine.

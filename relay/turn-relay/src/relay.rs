@@ -34,6 +34,14 @@ pub enum StartError {
     /// A listener cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The admin port cannot be opened.
+    #[error("admin.address: cannot listen on TCP {address}")]
+    Admin {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system has no more threads or descriptors, or no random numbers.
     #[error("the workers cannot be started")]
     Workers(#[source] io::Error),

@@ -1,0 +1,109 @@
+//! A relay as a process has it: with its admin port, its self-check and its files, from the start to
+//! the end.
+
+use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use relay_config::Config;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Relay, StartError,
+    admin::{self, Admin},
+    drain::drain,
+    reload::{self, ReloadCounts},
+    self_check,
+};
+
+/// A running relay and the tasks around it.
+#[derive(Debug)]
+pub struct Process {
+    relay: Arc<Relay>,
+    drain_timeout: Duration,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Process {
+    /// Opens all ports and starts everything. Changes of the file `watched` are taken while the relay
+    /// runs.
+    ///
+    /// # Errors
+    /// When a secret, an address or a port is not to be had.
+    pub async fn start(
+        config: Config,
+        addresses: &[IpAddr],
+        watched: Option<PathBuf>,
+    ) -> Result<Self, StartError> {
+        let drain_timeout = Duration::from_secs(config.drain.timeout_seconds.into());
+        let address = config.admin.address;
+        let listener =
+            admin::bind(address).await.map_err(|source| StartError::Admin { address, source })?;
+        let relay = Arc::new(Relay::start(config, addresses)?);
+        for listener in relay.listeners() {
+            let (name, protocol) = (&listener.name, listener.protocol);
+            tracing::info!(name, ?protocol, address = %listener.address, "listening");
+        }
+        let reloads = Arc::new(ReloadCounts::default());
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let admin = Admin { relay: Arc::clone(&relay), reloads: Arc::clone(&reloads) };
+        tasks.spawn(admin::serve(listener, admin, stop.clone()));
+        if let Some(path) = watched {
+            tasks.spawn(reload::watch(path, Arc::clone(&relay), reloads, stop.clone()));
+        }
+        tasks.spawn(self_check::watch(Arc::clone(&relay), stop.clone()));
+        tasks.close();
+        Ok(Self { relay, drain_timeout, tasks, stop })
+    }
+
+    /// The relay.
+    #[must_use]
+    pub const fn relay(&self) -> &Arc<Relay> {
+        &self.relay
+    }
+
+    /// Waits for a signal, then serves what runs until it ends or the drain time-out is over; a
+    /// second signal ends it at once.
+    pub async fn run(self, signals: &mut Signals) {
+        let first = signals.next().await;
+        let timeout_seconds = self.drain_timeout.as_secs();
+        tracing::info!(signal = first, timeout_seconds, "draining");
+        tokio::select! {
+            left = drain(&self.relay, self.drain_timeout) => {
+                tracing::info!(allocations_ended = left, "drained");
+            }
+            second = signals.next() => tracing::warn!(signal = second, "ending at once"),
+        }
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+/// The signals that end a relay.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on the signals do not end the process by themselves.
+    ///
+    /// # Errors
+    /// When the system takes no handler.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next signal.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
