@@ -4,6 +4,7 @@
 //! [`turnserver::status`]), so that `turnctl` makes the same ones without a cluster; the rest of
 //! the crate reads and writes the API server.
 
+pub mod api_error;
 pub mod check;
 pub mod health;
 pub mod leader;

@@ -1,2 +1,42 @@
-//! Placeholder.
-fn main() {}
+//! `turnctl`, also as the kubectl plugin `kubectl-turn`: the hand tool for `TurnServer`s.
+
+mod credentials;
+mod input;
+mod up;
+mod validate;
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Runs and checks TurnServers, and mints credentials for their clients.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::Args),
+    /// Say what the API server would say to a manifest, without one.
+    Validate(validate::Arguments),
+    /// Mint a time-limited credential.
+    Credentials(credentials::Arguments),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("TURNCTL_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    match arguments.command {
+        Command::Up(arguments) => up::run(&arguments).await.map(|()| ExitCode::SUCCESS),
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Credentials(arguments) => {
+            credentials::run(&arguments).await.map(|()| ExitCode::SUCCESS)
+        }
+    }
+}

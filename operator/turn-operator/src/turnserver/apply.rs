@@ -22,7 +22,7 @@ use super::{
     status::Failure,
     subset::is_subset,
 };
-use crate::metrics::Metrics;
+use crate::{api_error, metrics::Metrics};
 
 impl ChildKind {
     /// Its kind, as it stands in a manifest.
@@ -108,7 +108,8 @@ impl Writer<'_> {
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => {
-                let message = format!("the Secret cannot be created: {error}");
+                let message =
+                    format!("the Secret cannot be created: {}", api_error::message(&error));
                 Err(Failure::Credentials { reason: Reason::ApplyFailed, message })
             }
         }
@@ -198,7 +199,8 @@ impl Writer<'_> {
 }
 
 fn failed(reason: Reason, kind: ChildKind, name: &str, done: &str, error: &kube::Error) -> Failure {
-    let message = format!("{} {name} cannot be {done}: {error}", kind.as_str());
+    let message =
+        format!("{} {name} cannot be {done}: {}", kind.as_str(), api_error::message(error));
     Failure::Apply { reason, message }
 }
 

@@ -34,6 +34,7 @@ use super::{
     relay_pod::RelayPod,
     status::Failure,
 };
+use crate::api_error;
 
 /// How long the ranges of the Services are taken to be what they were.
 const SERVICE_RANGES_FOR: Duration = Duration::from_secs(300);
@@ -148,7 +149,7 @@ pub async fn dereference(
             None
         }
         Err(error) => {
-            let message = format!("the Secret cannot be read: {error}");
+            let message = format!("the Secret cannot be read: {}", api_error::message(&error));
             Some(Failure::Credentials { reason: Reason::ReadFailed, message })
         }
     };
