@@ -69,7 +69,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     })
     .await?;
     let expires_at = UnixSeconds(now().as_secs() + u64::from(local.credential_ttl_seconds));
-    let credential = process.relay().own_credential(USER, expires_at)?;
+    let credential = process.relay().own_credential(USER, expires_at);
     let status = local.status(args.address);
     let up = Up::new(&status, &credential);
     match args.output {

@@ -5,12 +5,13 @@ use std::{
     net::{IpAddr, SocketAddr},
     num::NonZero,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use relay_config::{Config, Protocol};
 use turn_auth::{TimeLimitedCredential, UnixSeconds};
 use turn_net::{BindError, ListenerSpec, Snapshot, WorkerLost, Workers, bind, is_local};
-use turn_probe::{Credentials, CredentialsError};
+use turn_probe::{Credentials, CredentialsError, Target};
 use turn_proto::{Ledger, PortRange, RelayAddress, Transport};
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     settings::{Secrets, settings, stream_limits},
     status::{ListenerStatus, Readiness},
 };
+
+/// How long a probe of one listener may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Why a relay does not start.
 #[derive(Debug, thiserror::Error)]
@@ -160,26 +164,47 @@ impl Relay {
         self.ledger.free_ports()
     }
 
-    /// A credential for a probe of this relay: time-limited where it has a shared secret, else that
-    /// of its first user.
-    ///
-    /// # Errors
-    /// When the name is too long for a USERNAME.
-    pub fn own_credential(
-        &self,
-        user: &str,
-        expires_at: UnixSeconds,
-    ) -> Result<Credentials, CredentialsError> {
+    /// A username and a password that this relay accepts: time-limited where it has a shared secret,
+    /// else those of its first user.
+    #[must_use]
+    pub fn own_credential(&self, user: &str, expires_at: UnixSeconds) -> (String, String) {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = secrets.shared.first() {
             let minted = TimeLimitedCredential::mint(secret, user, expires_at);
-            return Credentials::new(minted.username, minted.password);
+            return (minted.username, minted.password);
         }
         // A configuration without a shared secret has a user.
-        let (name, password) = secrets.users.first().map_or_else(Default::default, |user| {
-            (user.0.clone(), String::from_utf8_lossy(user.1.expose()).into_owned())
+        secrets.users.first().map_or_else(Default::default, |(name, password)| {
+            (name.clone(), String::from_utf8_lossy(password.expose()).into_owned())
+        })
+    }
+
+    /// What a probe of one of this relay's listeners is to do. `users` are the names that it
+    /// allocates as.
+    ///
+    /// # Errors
+    /// When a name is too long for a USERNAME.
+    pub fn probe_target(
+        &self,
+        listener: &ListenerStatus,
+        users: [&str; 2],
+        expires_at: UnixSeconds,
+    ) -> Result<Target, CredentialsError> {
+        let [first, second] = users.map(|user| {
+            let (name, password) = self.own_credential(user, expires_at);
+            Credentials::new(name, password)
         });
-        Credentials::new(name, password)
+        Ok(Target {
+            server: listener.external_address,
+            transport: match listener.protocol {
+                Protocol::Udp => turn_probe::Transport::Udp,
+                Protocol::Tcp => turn_probe::Transport::Tcp,
+            },
+            credentials: [first?, second?],
+            limit: PROBE_LIMIT,
+            bind: None,
+            relayed_at: None,
+        })
     }
 
     /// The local address of the relayed addresses that clients of a listener at `local` get.

@@ -5,15 +5,13 @@
 //! the other. Whether others reach it is for others to find out.
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use relay_config::Protocol;
 use tokio_util::sync::CancellationToken;
 use turn_auth::UnixSeconds;
-use turn_probe::{AnswerFailure, Cause, CredentialsError, Failure, Target, Transport, echo};
+use turn_probe::{AnswerFailure, Cause, CredentialsError, Failure, Target, echo};
 
 use crate::{ListenerStatus, Readiness, Relay};
 
@@ -22,9 +20,6 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 
 /// The same, while the relay is not ready.
 const CHECK_AGAIN: Duration = Duration::from_secs(1);
-
-/// How long one listener may take.
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// How long the relay's own credentials are good: for a check and a clock that is set meanwhile.
 const CREDENTIAL_SECONDS: u64 = 300;
@@ -90,20 +85,15 @@ fn is_full(failure: &Failure) -> bool {
     matches!(&*failure.cause, Cause::Answer(AnswerFailure::Refused { code: 486 | 508, .. }))
 }
 
+/// From inside, a relay is reached at its local addresses, and so are its relayed addresses.
 fn target(relay: &Relay, listener: &ListenerStatus) -> Result<Target, CredentialsError> {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let expires_at = UnixSeconds(unix.as_secs() + CREDENTIAL_SECONDS);
-    let local: SocketAddr = listener.address;
-    let [first, second] = USERS.map(|user| relay.own_credential(user, expires_at));
+    let local = listener.address;
     Ok(Target {
         server: local,
-        transport: match listener.protocol {
-            Protocol::Udp => Transport::Udp,
-            Protocol::Tcp => Transport::Tcp,
-        },
-        credentials: [first?, second?],
-        limit: LIMIT,
         bind: Some(local.ip()),
         relayed_at: Some(relay.relays_from(local.ip())),
+        ..relay.probe_target(listener, USERS, expires_at)?
     })
 }

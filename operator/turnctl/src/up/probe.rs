@@ -1,14 +1,8 @@
 //! Whether the relay can be reached, found by relaying through each of its listeners.
 
-use std::time::Duration;
-
-use relay_config::Protocol;
 use turn_auth::UnixSeconds;
-use turn_probe::{Report, Target, Transport, echo};
+use turn_probe::{Report, echo};
 use turn_relay::{ListenerStatus, Relay};
-
-/// How long one listener may take.
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// The users that the probe allocates as.
 const USERS: [&str; 2] = ["turnctl-probe-a", "turnctl-probe-b"];
@@ -21,18 +15,7 @@ pub(super) async fn every_listener(
 ) -> anyhow::Result<()> {
     for listener in relay.listeners() {
         let expires_at = UnixSeconds(super::now().as_secs() + 60);
-        let [first, second] = USERS.map(|user| relay.own_credential(user, expires_at));
-        let target = Target {
-            server: listener.external_address,
-            transport: match listener.protocol {
-                Protocol::Udp => Transport::Udp,
-                Protocol::Tcp => Transport::Tcp,
-            },
-            credentials: [first?, second?],
-            limit: LIMIT,
-            bind: None,
-            relayed_at: None,
-        };
+        let target = relay.probe_target(listener, USERS, expires_at)?;
         let report = echo(&target).await.map_err(|failure| {
             anyhow::anyhow!("listener {:?} does not relay: {}", listener.name, failure.line())
         })?;

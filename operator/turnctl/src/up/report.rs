@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 use turn_api::TurnServerStatus;
-use turn_probe::{Credentials, Report};
+use turn_probe::Report;
 use turn_relay::{ListenerStatus, Relay};
 
 /// What `RTCPeerConnection` takes.
@@ -30,12 +30,11 @@ pub(super) struct Up<'a> {
 
 impl<'a> Up<'a> {
     /// A relay that is ready.
-    pub(super) fn new(status: &'a TurnServerStatus, credential: &'a Credentials) -> Self {
-        let ice_server = IceServer {
-            urls: &status.urls,
-            username: credential.username(),
-            credential: credential.password(),
-        };
+    pub(super) fn new(
+        status: &'a TurnServerStatus,
+        (username, credential): &'a (String, String),
+    ) -> Self {
+        let ice_server = IceServer { urls: &status.urls, username, credential };
         Self { ready: true, ice_servers: [ice_server], status }
     }
 

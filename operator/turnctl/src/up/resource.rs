@@ -146,7 +146,7 @@ impl Local {
         };
         let settings = Settings { relay_image: String::new(), relay_image_pull_policy: None };
         let plan = Plan::of_validated(self.validated.clone(), &observed, &settings);
-        let outcome = Outcome { plan: plan.map_err(Into::into), failure: None };
+        let outcome = Outcome { plan, failure: None };
         let mut status = status(&self.turn_server, &observed, &outcome, Timestamp::now());
         status.selector = None;
         status
