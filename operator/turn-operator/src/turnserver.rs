@@ -8,6 +8,8 @@ pub mod credentials;
 pub mod dereference;
 pub mod desired;
 pub mod events;
+#[cfg(test)]
+mod golden;
 pub mod names;
 pub mod observed;
 pub mod plan;
