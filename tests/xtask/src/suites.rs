@@ -1,0 +1,66 @@
+//! `cargo xtask test`: everything from an empty machine to a count of the tests.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use cluster::{
+    Binaries,
+    requirement::{Requirement, first_unmet},
+};
+
+use crate::{check, console, debian, image, tally::Tally};
+
+/// The suites that need images, clusters or programs of others; they run after everything else.
+const END_TO_END: [&str; 2] = ["interop", "operator-it"];
+
+/// Installs what is missing, checks, builds, and runs every test whose name contains one of
+/// `filters`, or all. A failure of one stage does not hide what the others would find.
+///
+/// # Errors
+/// When a tool cannot be started at all.
+pub(crate) fn run(filters: &[String]) -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    prepare(&mut tally);
+    if filters.is_empty() {
+        check::run()?.into_iter().for_each(|check| tally.fail(check));
+    }
+    tally.add(console::stage("Tests", || plain_tests(filters))?);
+    if let Err(error) = console::stage("Images", image::build) {
+        tally.fail(format!("images: {error:#}"));
+    }
+    tally.add(console::stage("End-to-end tests", || end_to_end_tests(filters))?);
+    let skips_fail = std::env::var("CI").is_ok_and(|value| value == "true");
+    Ok(if tally.report(skips_fail) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Debian's packages and Kubernetes. What cannot be had is a failure only where it should be
+/// there; otherwise the tests that need it are skipped, and named.
+fn prepare(tally: &mut Tally) {
+    if let Err(error) = console::stage("Packages", debian::install) {
+        tally.fail(format!("packages: {error:#}"));
+    }
+    match first_unmet(&[Requirement::Cluster]) {
+        Some(reason) => console::line(&format!("No cluster: {reason}")),
+        None => {
+            if let Err(error) = console::stage("Kubernetes", Binaries::obtain) {
+                tally.fail(format!("kubernetes: {error:#}"));
+            }
+        }
+    }
+}
+
+fn plain_tests(filters: &[String]) -> Result<Tally> {
+    let mut cargo = console::cargo(&["test", "--workspace", "--no-fail-fast"]);
+    for suite in END_TO_END {
+        cargo.args(["--exclude", suite]);
+    }
+    Tally::of("plain tests", cargo.arg("--").args(filters))
+}
+
+fn end_to_end_tests(filters: &[String]) -> Result<Tally> {
+    let mut cargo = console::cargo(&["test", "--no-fail-fast"]);
+    for suite in END_TO_END {
+        cargo.args(["--package", suite]);
+    }
+    Tally::of("end-to-end tests", cargo.arg("--").args(filters))
+}
