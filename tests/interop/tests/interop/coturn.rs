@@ -1,0 +1,88 @@
+//! Debian's coturn: its client, and its peer.
+
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, ensure};
+
+use crate::up::{SECRET, Up, free_port};
+
+/// Clients, and messages of each: enough to lose one, and over in some seconds.
+const CLIENTS: &str = "4";
+const MESSAGES: &str = "100";
+
+/// A peer that sends back what it gets. It ends with the value.
+struct Peer {
+    child: Child,
+    port: u16,
+}
+
+impl Peer {
+    fn start() -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let child = Command::new("turnutils_peer")
+            .args(["-L", "127.0.0.1", "-p", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(Self { child, port })
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ended_meanwhile = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// Runs the client; what it printed.
+fn uclient(up: &Up, peer: &Peer, options: &[&str]) -> anyhow::Result<String> {
+    // `-c`: one relayed address for each client, instead of a pair for RTP and RTCP.
+    let output = Command::new("turnutils_uclient")
+        .args(["-c", "-n", MESSAGES, "-m", CLIENTS, "-l", "160"])
+        .args(["-e", "127.0.0.1", "-r", &peer.port.to_string()])
+        .args(["-p", &up.port.to_string()])
+        .args(options)
+        .arg("127.0.0.1")
+        .output()?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(printed + &String::from_utf8_lossy(&output.stderr))
+}
+
+fn nothing_lost(printed: &str) -> anyhow::Result<()> {
+    let lost = printed.lines().rfind(|line| line.contains("Total lost packets"));
+    let lost = lost.with_context(|| format!("no result in\n{printed}"))?;
+    ensure!(lost.contains("Total lost packets 0 ") && lost.contains("send dropped 0 "), "{lost}");
+    Ok(())
+}
+
+/// With a time-limited credential under the shared secret.
+pub(crate) fn loses_nothing(options: &[&str]) -> anyhow::Result<()> {
+    let (up, peer) = (Up::start()?, Peer::start()?);
+    let options = [&["-u", "alice", "-W", SECRET], options].concat();
+    nothing_lost(&uclient(&up, &peer, &options)?)
+}
+
+/// With the credential that `turnctl up` printed.
+pub(crate) fn printed_credential() -> anyhow::Result<()> {
+    let (up, peer) = (Up::start()?, Peer::start()?);
+    let server = &up.printed["iceServers"][0];
+    let text = |of: &str| server[of].as_str().with_context(|| format!("no {of} in {server}"));
+    ensure!(up.printed["ready"] == true, "not ready: {}", up.printed);
+    let urls = server["urls"].as_array().context("no urls")?;
+    let port = up.port;
+    for transport in ["udp", "tcp"] {
+        let url = format!("turn:127.0.0.1:{port}?transport={transport}");
+        ensure!(urls.iter().any(|found| *found == url), "{url} is not in {urls:?}");
+    }
+    nothing_lost(&uclient(&up, &peer, &["-u", text("username")?, "-w", text("credential")?])?)
+}
+
+/// Who has another secret relays nothing.
+pub(crate) fn wrong_secret() -> anyhow::Result<()> {
+    let (up, peer) = (Up::start()?, Peer::start()?);
+    let printed = uclient(&up, &peer, &["-u", "alice", "-W", "south"])?;
+    ensure!(!printed.contains("Total lost packets 0 "), "let in:\n{printed}");
+    ensure!(printed.contains("401") || printed.contains("Cannot"), "said\n{printed}");
+    Ok(())
+}

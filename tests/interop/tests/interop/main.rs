@@ -1,0 +1,33 @@
+//! Clients that nobody here wrote, against a relay that `turnctl up` started on loopback.
+
+mod coturn;
+mod up;
+
+use std::process::ExitCode;
+
+use cluster::requirement::{Requirement, trial};
+use libtest_mimic::{Arguments, Trial};
+
+/// Debian's coturn brings its client, and a peer that sends back what it gets.
+const COTURN: &[Requirement] = &[
+    Requirement::Program("turnutils_uclient", "coturn"),
+    Requirement::Program("turnutils_peer", "coturn"),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let uclient = |name: &str, options: &'static [&'static str]| {
+        trial(&format!("uclient_{name}"), COTURN, move || coturn::loses_nothing(options))
+    };
+    let trials: Vec<Trial> = vec![
+        uclient("over_udp_with_channels", &[]),
+        uclient("over_udp_with_send_indications", &["-s"]),
+        uclient("over_tcp_with_channels", &["-t"]),
+        uclient("over_tcp_with_send_indications", &["-t", "-s"]),
+        trial("uclient_with_a_wrong_secret_gets_nothing", COTURN, coturn::wrong_secret),
+        trial("up_prints_ice_servers_that_work", COTURN, coturn::printed_credential),
+        trial("up_names_a_port_that_is_taken", &[], up::port_taken),
+        trial("up_names_a_wrong_field", &[], up::wrong_field),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,169 @@
+//! `turnctl up` as a process.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, UdpSocket},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+/// The shared secret of the manifests.
+pub(crate) const SECRET: &str = "north-by-northwest";
+
+/// What the issue of a relay's start is measured by, in its own words: ready within 5 s.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the end may take.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// A relay that runs. It ends with the value.
+pub(crate) struct Up {
+    child: Child,
+    pub(crate) port: u16,
+    /// What it printed when it was ready.
+    pub(crate) printed: Value,
+    _manifest: NamedTempFile,
+}
+
+impl Up {
+    /// Starts a relay on free ports of loopback, and waits until it is ready.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        let port = free_port()?;
+        let manifest = manifest(port, free_port()?, "")?;
+        let started = Instant::now();
+        let mut child = turnctl(&manifest)?.stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("no output")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let took = started.elapsed();
+        let printed = serde_json::from_str(&line).with_context(|| format!("printed {line:?}"));
+        let up = Self { child, port, printed: Value::Null, _manifest: manifest };
+        let printed = printed?;
+        ensure!(took < READY_WITHIN, "ready after {took:?}");
+        Ok(Self::with(up, printed))
+    }
+
+    fn with(mut up: Self, printed: Value) -> Self {
+        up.printed = printed;
+        up
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // The first signal drains; what clients have left behind need not be waited for.
+        for _ in 0..2 {
+            signal(&self.child, "INT");
+            let deadline = Instant::now() + END_WITHIN / 10;
+            while Instant::now() < deadline {
+                if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let _ended_meanwhile = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let arguments = [format!("-{name}"), child.id().to_string()];
+    let _gone_already = Command::new("kill").args(arguments).stderr(Stdio::null()).status();
+}
+
+/// A port that is free over UDP and TCP. Nobody else is kept from it; ports are drawn at random by
+/// the system, so that two tests hardly draw the same.
+pub(crate) fn free_port() -> anyhow::Result<u16> {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind(("127.0.0.1", 0))?;
+        let port = tcp.local_addr()?.port();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free over both UDP and TCP")
+}
+
+fn manifest(port: u16, admin: u16, more: &str) -> anyhow::Result<NamedTempFile> {
+    let mut file = NamedTempFile::with_suffix(".yaml")?;
+    write!(
+        file,
+        "apiVersion: v1\n\
+         kind: Secret\n\
+         metadata: {{name: interop}}\n\
+         stringData: {{shared-secret: {SECRET}}}\n\
+         ---\n\
+         apiVersion: turnpike.dev/v1alpha1\n\
+         kind: TurnServer\n\
+         metadata: {{name: interop}}\n\
+         spec:\n\
+         \x20 realm: interop.example.org\n\
+         \x20 auth: {{secretRef: {{name: interop}}}}\n\
+         \x20 peers: {{allow: [127.0.0.0/8]}}\n\
+         \x20 limits: {{allocationsPerUser: 100}}\n\
+         \x20 admin: {{port: {admin}}}\n\
+         \x20 listeners:\n\
+         \x20 - {{name: udp, protocol: UDP, port: {port}}}\n\
+         \x20 - {{name: tcp, protocol: TCP, port: {port}}}\n\
+         {more}"
+    )?;
+    Ok(file)
+}
+
+/// The command, with the program built by the cargo that runs the tests.
+fn turnctl(manifest: &NamedTempFile) -> anyhow::Result<Command> {
+    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    let mut command = Command::new(program.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?);
+    command.args(["up", "--output", "json", "--file"]).arg(manifest.path());
+    Ok(command)
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "turnctl", "--message-format", "json"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(built.status.success(), "turnctl does not build");
+    String::from_utf8(built.stdout)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo names no program")
+}
+
+/// A port that another program has is named, with the listener that wants it.
+pub(crate) fn port_taken() -> anyhow::Result<()> {
+    let taken = UdpSocket::bind(("127.0.0.1", 0))?;
+    let port = taken.local_addr()?.port();
+    let said = refused(&manifest(port, free_port()?, "")?)?;
+    ensure!(said.contains("\"udp\"") && said.contains(&port.to_string()), "said {said}");
+    Ok(())
+}
+
+/// A wrong field is named, with what would be right.
+pub(crate) fn wrong_field() -> anyhow::Result<()> {
+    let more = "  relayPorts: {from: 62000, to: 61000}\n";
+    let said = refused(&manifest(free_port()?, free_port()?, more)?)?;
+    ensure!(said.contains("spec.relayPorts.from") && said.contains("62000"), "said {said}");
+    Ok(())
+}
+
+/// What is said of a manifest that is refused.
+fn refused(manifest: &NamedTempFile) -> anyhow::Result<String> {
+    let mut child = turnctl(manifest)?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut said = String::new();
+    child.stderr.take().context("no stderr")?.read_to_string(&mut said)?;
+    let status = child.wait()?;
+    ensure!(!status.success(), "not refused");
+    Ok(said)
+}
