@@ -31,7 +31,7 @@ pub struct ListenerSpec {
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("listener {name:?} cannot listen on {transport:?} {address}")]
+#[error("listener {name:?} cannot listen on {transport} {address}")]
 pub struct BindError {
     /// Its name in the configuration.
     pub name: String,

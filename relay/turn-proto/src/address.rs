@@ -1,6 +1,6 @@
 //! Addresses of the three kinds, each a type of its own, so that none is taken for another.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr};
 
 /// Where a client sends from, as the server sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +21,15 @@ pub enum Transport {
     Udp,
     /// A byte stream.
     Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        })
+    }
 }
 
 /// What tells one client's traffic from another's (RFC 8656, section 3.2).

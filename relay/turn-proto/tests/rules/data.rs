@@ -17,7 +17,7 @@ fn over_tcp_channel_data_is_padded_and_over_udp_it_is_not() {
         let mut world = World::new();
         let (signing, relayed) = world.allocate(&from, "alice");
         world.bind(&from, &signing, 0x4000, PEER);
-        let Got::Bytes(to, bytes) = world.from_peer(relayed, PEER, b"12345") else { panic!() };
+        let Got::Bytes(to, bytes) = world.arrive(relayed, PEER, b"12345") else { panic!() };
         assert_eq!((to, bytes.len()), (from, expected));
         let mut padded = channel_data(0x4000, b"12345");
         padded.extend_from_slice(&[0; 3]);
@@ -36,14 +36,14 @@ fn two_clients_that_are_both_relayed_reach_each_other_and_nothing_else_of_the_re
     assert_eq!(world.permit(&a, &sign_a, &[&at_b]), 0);
     assert_eq!(world.permit(&b, &sign_b, &[&at_a]), 0);
     assert_eq!(world.send(&a, &at_b, b"hello"), Sent::To(relayed_b.0, b"hello".to_vec()));
-    assert_eq!(world.from_peer(relayed_b, &at_a, b"hello").indication().1, b"hello");
+    assert_eq!(world.arrive(relayed_b, &at_a, b"hello").indication().1, b"hello");
     let denied = Sent::Dropped(DropReason::PeerPortDenied);
     assert_eq!(world.send(&a, "198.51.100.1:3478", b"x"), denied, "the listener");
     assert_eq!(world.send(&a, "198.51.100.1:22", b"x"), denied, "another port of the node");
     world.refresh(&b, &sign_b, Some(0));
     assert_eq!(world.send(&a, &at_b, b"x"), denied, "not live any more");
     let inbound = Got::Dropped(DropReason::PeerPortDenied);
-    assert_eq!(world.from_peer(relayed_a, "198.51.100.1:53", b"x"), inbound);
+    assert_eq!(world.arrive(relayed_a, "198.51.100.1:53", b"x"), inbound);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn an_empty_datagram_is_a_datagram() {
     world.bind(&from, &signing, 0x4000, PEER);
     assert_eq!(world.send(&from, PEER, b""), Sent::To(addr(PEER), Vec::new()));
     assert_eq!(world.send_on(&from, 0x4000, b""), Sent::To(addr(PEER), Vec::new()));
-    assert_eq!(world.from_peer(relayed, PEER, b"").channel_data().1, b"");
+    assert_eq!(world.arrive(relayed, PEER, b"").channel_data().1, b"");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn what_is_counted_is_what_was_relayed() {
     world.permit(&from, &signing, &[PEER]);
     world.send(&from, PEER, &[1; 100]);
     world.send(&from, "1.1.1.1:1", &[1; 100]);
-    world.from_peer(relayed, PEER, &[2; 30]);
+    world.arrive(relayed, PEER, &[2; 30]);
     let counters = world.server.counters();
     assert_eq!((counters.to_peers.datagrams, counters.to_peers.bytes), (1, 100));
     assert_eq!((counters.to_clients.datagrams, counters.to_clients.bytes), (1, 30));

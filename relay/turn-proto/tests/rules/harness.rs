@@ -70,7 +70,7 @@ impl Answer {
             Class::Error => {
                 message.get::<ErrorCode<'_>>().expect("well-formed").expect("a code").code
             }
-            class => panic!("{class:?} is no answer"),
+            class @ (Class::Request | Class::Indication) => panic!("{class:?} is no answer"),
         }
     }
 
@@ -194,7 +194,9 @@ impl World {
     pub(crate) fn dropped(&mut self, from: &FiveTuple, bytes: &[u8]) -> DropReason {
         match self.deliver(from, bytes).0 {
             Verdict::Drop(reason) => reason,
-            verdict => panic!("not dropped: {verdict:?}"),
+            verdict @ (Verdict::ToPeer { .. } | Verdict::Respond { .. } | Verdict::Opening) => {
+                panic!("not dropped: {verdict:?}")
+            }
         }
     }
 
@@ -310,12 +312,14 @@ impl World {
                 Sent::To(peer, bytes[payload].to_vec())
             }
             Verdict::Drop(reason) => Sent::Dropped(reason),
-            verdict => panic!("neither sent nor dropped: {verdict:?}"),
+            verdict @ (Verdict::Respond { .. } | Verdict::Opening) => {
+                panic!("neither sent nor dropped: {verdict:?}")
+            }
         }
     }
 
     /// A peer sends data to a relayed address: what the client gets.
-    pub(crate) fn from_peer(&mut self, to: RelayedAddr, peer: &str, data: &[u8]) -> Got {
+    pub(crate) fn arrive(&mut self, to: RelayedAddr, peer: &str, data: &[u8]) -> Got {
         let (id, _) =
             *self.open.iter().find(|(_, local)| *local == to.0).expect("an open relayed socket");
         let mut head = [0; Server::HEAD_LEN];

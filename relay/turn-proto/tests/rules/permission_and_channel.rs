@@ -19,14 +19,14 @@ fn a_permission_lasts_300_s_and_never_less_in_both_directions() {
     let out = Sent::Dropped(DropReason::NoPermissionOutbound);
     let inbound = Got::Dropped(DropReason::NoPermissionInbound);
     assert_eq!(world.send(&from, PEER, b"x"), out);
-    assert_eq!(world.from_peer(relayed, PEER, b"x"), inbound);
+    assert_eq!(world.arrive(relayed, PEER, b"x"), inbound);
     assert_eq!(world.permit(&from, &signing, &[PEER]), 0);
     world.pass_millis(300_000);
     assert_eq!(world.send(&from, PEER, b"x"), Sent::To(addr(PEER), b"x".to_vec()));
-    assert_eq!(world.from_peer(relayed, PEER, b"y").indication(), (addr(PEER), b"y".to_vec()));
+    assert_eq!(world.arrive(relayed, PEER, b"y").indication(), (addr(PEER), b"y".to_vec()));
     world.pass_millis(1);
     assert_eq!(world.send(&from, PEER, b"x"), out);
-    assert_eq!(world.from_peer(relayed, PEER, b"x"), inbound);
+    assert_eq!(world.arrive(relayed, PEER, b"x"), inbound);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_permission_is_for_an_address_and_all_its_ports() {
     world.permit(&from, &signing, &["8.8.8.8:0"]);
     for peer in ["8.8.8.8:1", "8.8.8.8:65535"] {
         assert_eq!(world.send(&from, peer, b"x"), Sent::To(addr(peer), b"x".to_vec()));
-        assert_eq!(world.from_peer(relayed, peer, b"x").indication().0, addr(peer));
+        assert_eq!(world.arrive(relayed, peer, b"x").indication().0, addr(peer));
     }
     assert_eq!(world.send(&from, "8.8.8.8:0", b"x"), Sent::Dropped(DropReason::PeerPortDenied));
     let other = Sent::Dropped(DropReason::NoPermissionOutbound);
@@ -50,10 +50,10 @@ fn data_reaches_the_client_as_an_indication_until_a_channel_is_bound() {
     let from = udp(CLIENT);
     let (signing, relayed) = world.allocate(&from, "alice");
     world.permit(&from, &signing, &[PEER]);
-    assert_eq!(world.from_peer(relayed, PEER, b"one").indication(), (addr(PEER), b"one".to_vec()));
+    assert_eq!(world.arrive(relayed, PEER, b"one").indication(), (addr(PEER), b"one".to_vec()));
     assert_eq!(world.bind(&from, &signing, 0x4001, PEER), 0);
-    assert_eq!(world.from_peer(relayed, PEER, b"two").channel_data(), (0x4001, b"two".to_vec()));
-    let other_port = world.from_peer(relayed, "8.8.8.8:10", b"three");
+    assert_eq!(world.arrive(relayed, PEER, b"two").channel_data(), (0x4001, b"two".to_vec()));
+    let other_port = world.arrive(relayed, "8.8.8.8:10", b"three");
     assert_eq!(other_port.indication().1, b"three", "a channel is for one port");
     assert_eq!(world.send_on(&from, 0x4001, b"four"), Sent::To(addr(PEER), b"four".to_vec()));
     let not_bound = Sent::Dropped(DropReason::ChannelNotBound);
@@ -74,11 +74,11 @@ fn a_channel_lasts_600_s_and_brings_a_permission_of_300_s() {
     assert_eq!(world.send_on(&from, 0x4000, b"x"), no_permission);
     world.permit(&from, &signing, &[PEER]);
     world.pass_millis(299_999);
-    assert_eq!(world.from_peer(relayed, PEER, b"x").channel_data().0, 0x4000);
+    assert_eq!(world.arrive(relayed, PEER, b"x").channel_data().0, 0x4000);
     world.pass_millis(1);
     let not_bound = Sent::Dropped(DropReason::ChannelNotBound);
     assert_eq!(world.send_on(&from, 0x4000, b"x"), not_bound);
-    assert_eq!(world.from_peer(relayed, PEER, b"x").indication().1, b"x");
+    assert_eq!(world.arrive(relayed, PEER, b"x").indication().1, b"x");
     assert_eq!(world.bind(&from, &signing, 0x4000, PEER), 0, "the same pair may be renewed");
 }
 
@@ -126,7 +126,7 @@ fn a_denied_peer_gets_403_by_every_way_to_name_it() {
         let out = Sent::Dropped(DropReason::NoPermissionOutbound);
         assert_eq!(world.send(&from, denied, b"x"), out, "{denied}");
         let inbound = Got::Dropped(DropReason::NoPermissionInbound);
-        assert_eq!(world.from_peer(relayed, denied, b"x"), inbound, "{denied}");
+        assert_eq!(world.arrive(relayed, denied, b"x"), inbound, "{denied}");
     }
     assert_eq!(world.permit(&from, &signing, &[PEER, "10.0.0.1:9"]), 403);
     let all_or_none = Sent::Dropped(DropReason::NoPermissionOutbound);
