@@ -15,5 +15,6 @@ pub mod observed;
 pub mod plan;
 pub mod ports;
 pub mod relay_pod;
+pub mod rollout;
 pub mod status;
 pub mod subset;

@@ -19,6 +19,7 @@ use super::{
     dereference::ObservedChild,
     desired::{Child, ChildKind, Desired},
     names::FIELD_MANAGER,
+    plan::Plan,
     status::Failure,
     subset::is_subset,
 };
@@ -115,12 +116,16 @@ impl Writer<'_> {
         }
     }
 
-    /// Applies what differs, in order, then removes what is no longer desired.
+    /// Applies what differs and is not held back, in order, then removes what is no longer desired.
     ///
     /// # Errors
     /// At the first object that the API server refuses, or that belongs to someone else.
-    pub async fn apply(self, desired: &Desired, children: &[ObservedChild]) -> Result<(), Failure> {
+    pub async fn apply(self, plan: &Plan, children: &[ObservedChild]) -> Result<(), Failure> {
+        let Plan { desired, held_back, .. } = plan;
         for child in &desired.children {
+            if held_back.contains(&child.name) && child.template_digest().is_some() {
+                continue;
+            }
             let observed =
                 children.iter().find(|o| o.kind == child.kind && o.name == child.name).cloned();
             let observed = match observed {

@@ -214,7 +214,7 @@ async fn apply(plan: &Plan, read: &Dereferenced, context: &Context) -> Result<Ap
         }
     }
     if plan.may_apply() {
-        writer.apply(&plan.desired, &read.children).await?;
+        writer.apply(plan, &read.children).await?;
     }
     Ok(Applied::All)
 }

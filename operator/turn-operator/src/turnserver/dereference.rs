@@ -28,7 +28,7 @@ use turn_api::{REGION_LABEL, TURN_SERVER_LABEL, TurnServer, Validated, condition
 
 use super::{
     credentials::SecretKeys,
-    desired::ChildKind,
+    desired::{ChildKind, TEMPLATE_ANNOTATION},
     names,
     observed::{self, NodeFacts, Observed, WorkloadFacts},
     relay_pod::RelayPod,
@@ -193,31 +193,43 @@ fn pods(stores: &Stores, turn_server: &TurnServer, now: Timestamp) -> Vec<RelayP
 }
 
 fn workloads(stores: &Stores, turn_server: &TurnServer) -> Vec<WorkloadFacts> {
-    let region = |labels: &std::collections::BTreeMap<String, String>| {
-        labels.get(REGION_LABEL).cloned().unwrap_or_default()
-    };
     let deployments = labelled(&stores.deployments, turn_server);
-    let deployments = deployments.iter().map(|d| of_deployment(d, region(d.labels())));
     let daemon_sets = labelled(&stores.daemon_sets, turn_server);
-    let daemon_sets = daemon_sets.iter().map(|d| of_daemon_set(d, region(d.labels())));
-    deployments.chain(daemon_sets).collect()
+    let deployments = deployments.iter().map(|one| of_deployment(one));
+    deployments.chain(daemon_sets.iter().map(|one| of_daemon_set(one))).collect()
 }
 
-pub(super) fn of_deployment(deployment: &Deployment, region: String) -> WorkloadFacts {
+/// What every workload has: its region, its name, and the pods that it was given.
+fn of_workload(workload: &impl ResourceExt) -> WorkloadFacts {
+    WorkloadFacts {
+        region: workload.labels().get(REGION_LABEL).cloned().unwrap_or_default(),
+        name: workload.name_any(),
+        template_digest: workload
+            .annotations()
+            .get(TEMPLATE_ANNOTATION)
+            .cloned()
+            .unwrap_or_default(),
+        ..WorkloadFacts::default()
+    }
+}
+
+pub(super) fn of_deployment(deployment: &Deployment) -> WorkloadFacts {
     let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     let seen = status.observed_generation == deployment.metadata.generation;
     let updated = status.updated_replicas.unwrap_or(0);
     let all = status.replicas.unwrap_or(0);
-    WorkloadFacts { region, desired, settled: seen && updated == desired && all == desired }
+    let settled = seen && updated == desired && all == desired;
+    WorkloadFacts { desired, settled, ..of_workload(deployment) }
 }
 
-pub(super) fn of_daemon_set(daemon_set: &DaemonSet, region: String) -> WorkloadFacts {
+pub(super) fn of_daemon_set(daemon_set: &DaemonSet) -> WorkloadFacts {
     let status = daemon_set.status.clone().unwrap_or_default();
     let seen = status.observed_generation == daemon_set.metadata.generation;
     let desired = status.desired_number_scheduled;
     let updated = status.updated_number_scheduled.unwrap_or(0);
-    WorkloadFacts { region, desired, settled: seen && updated == desired }
+    let settled = seen && updated == desired;
+    WorkloadFacts { desired, settled, ..of_workload(daemon_set) }
 }
 
 /// The Secret, generated or referenced. None when it does not exist, or the spec is invalid.

@@ -34,6 +34,8 @@ const CREDENTIALS_DIRECTORY: &str = "/etc/turnpike/credentials";
 /// The annotation with the digest of what was applied. It shows that a field was taken away, which
 /// a comparison with what stands there cannot show.
 pub const APPLIED_ANNOTATION: &str = "turnpike.dev/applied";
+/// The annotation of a workload with the digest of the pods that it was given.
+pub const TEMPLATE_ANNOTATION: &str = "turnpike.dev/template";
 /// The annotation of the pods with the digest of what a running relay cannot take.
 const RESTART_ANNOTATION: &str = "turnpike.dev/restart-digest";
 
@@ -78,10 +80,20 @@ impl Child {
     #[expect(clippy::expect_used, reason = "the types of the API are plain data")]
     fn new(kind: ChildKind, object: &impl Serialize) -> Self {
         let mut manifest = serde_json::to_value(object).expect("an API object is JSON");
+        if let Some(template) = manifest.pointer("/spec/template") {
+            let digest = digest(&template.to_string());
+            manifest["metadata"]["annotations"][TEMPLATE_ANNOTATION] = Value::String(digest);
+        }
         let digest = digest(&manifest.to_string());
         manifest["metadata"]["annotations"][APPLIED_ANNOTATION] = Value::String(digest);
         let name = manifest["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         Self { kind, name, manifest }
+    }
+
+    /// The digest of a workload's pods. None for an object that is no workload.
+    #[must_use]
+    pub fn template_digest(&self) -> Option<&str> {
+        self.manifest["metadata"]["annotations"][TEMPLATE_ANNOTATION].as_str()
     }
 }
 
@@ -94,6 +106,16 @@ fn digest(text: &str) -> String {
 pub struct Desired {
     /// The objects.
     pub children: Vec<Child>,
+}
+
+impl Desired {
+    /// The workload of this name.
+    #[must_use]
+    pub fn workload(&self, name: &str) -> Option<&Child> {
+        self.children.iter().find(|child| {
+            matches!(child.kind, ChildKind::Deployment | ChildKind::DaemonSet) && child.name == name
+        })
+    }
 }
 
 /// The relays' configuration, as text and checked.

@@ -12,10 +12,9 @@ use k8s_openapi::{
     },
     jiff::Timestamp,
 };
-use kube::ResourceExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use turn_api::{Document, REGION_LABEL, TurnServer, Validated};
+use turn_api::{Document, TurnServer, Validated};
 
 use super::{
     credentials::CredentialsState,
@@ -27,6 +26,8 @@ use super::{
     status::{Outcome, status},
 };
 
+/// A workload whose template has this digest has been given the present spec.
+const PRESENT: &str = "present";
 const NOW: &str = "2030-01-01T00:10:00Z";
 
 fn read<T: DeserializeOwned>(value: &Value) -> T {
@@ -48,14 +49,10 @@ fn observe(objects: &[Value], now: Timestamp) -> Observed {
                 observed.others.push(other.expect("a valid one"));
             }
             "Deployment" => {
-                let deployment: Deployment = read(object);
-                let region = deployment.labels()[REGION_LABEL].clone();
-                observed.workloads.push(of_deployment(&deployment, region));
+                observed.workloads.push(of_deployment(&read::<Deployment>(object)));
             }
             "DaemonSet" => {
-                let daemon_set: DaemonSet = read(object);
-                let region = daemon_set.labels()[REGION_LABEL].clone();
-                observed.workloads.push(of_daemon_set(&daemon_set, region));
+                observed.workloads.push(of_daemon_set(&read::<DaemonSet>(object)));
             }
             kind => panic!("nothing is made of a {kind}"),
         }
@@ -69,13 +66,18 @@ fn outcome(given: &str) -> String {
     let mut given: Vec<Value> = serde_saphyr::from_multiple(given).expect("YAML");
     let server = Document::from_value(given.remove(0)).expect("a good TurnServer").turn_server;
     let now = NOW.parse().expect("a time");
-    let observed = observe(&given, now);
+    let mut observed = observe(&given, now);
     let settings = Settings {
         relay_image: "turnpike/relay:1".to_owned(),
         relay_image_pull_policy: Some("IfNotPresent".to_owned()),
     };
+    let first = Plan::new(&server, &observed, &settings).expect("it is accepted");
+    for facts in observed.workloads.iter_mut().filter(|f| f.template_digest == PRESENT) {
+        let child = first.desired.workload(&facts.name).expect("the name of a workload");
+        facts.template_digest = child.template_digest().expect("it has one").to_owned();
+    }
     let plan = Plan::new(&server, &observed, &settings).expect("it is accepted");
-    let mut documents = vec![json!({"applied": plan.may_apply()})];
+    let mut documents = vec![json!({"applied": plan.may_apply(), "heldBack": plan.held_back})];
     if plan.credentials == CredentialsState::Missing {
         let secret = generated_secret(&plan.validated, &[7; 32]);
         documents.push(serde_json::to_value(secret).expect("JSON"));

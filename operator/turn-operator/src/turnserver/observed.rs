@@ -150,8 +150,12 @@ pub fn service_ranges(objects: &[ServiceCIDR]) -> Vec<IpNet> {
 pub struct WorkloadFacts {
     /// The region.
     pub region: String,
+    /// The name of the workload.
+    pub name: String,
+    /// The digest of the pods that it was given.
+    pub template_digest: String,
     /// How many relays the cluster wants to run there.
     pub desired: i32,
-    /// Whether every relay runs the present spec, and nothing is left to replace.
+    /// Whether every relay is what the workload was given, and nothing is left to replace.
     pub settled: bool,
 }

@@ -9,6 +9,7 @@ use super::{
     desired::{self, Desired, Rendered, Settings},
     observed::Observed,
     ports::{self, PortProblem},
+    rollout,
 };
 
 /// Why the spec cannot be carried out.
@@ -33,6 +34,8 @@ pub struct Plan {
     pub credentials: CredentialsState,
     /// What there should be. Applied only when [`Plan::may_apply`].
     pub desired: Desired,
+    /// The workloads, by name, that are not to be applied yet: another region goes first.
+    pub held_back: Vec<String>,
 }
 
 impl Plan {
@@ -59,10 +62,12 @@ impl Plan {
         settings: &Settings,
     ) -> Result<Self, Refused> {
         let rendered = Rendered::new(desired::relay_config(&validated, observed))?;
+        let desired = desired::desired(&validated, &rendered, settings);
         Ok(Self {
+            held_back: rollout::held_back(&validated, observed, &desired),
             port_problem: ports::find_problem(&validated, observed),
             credentials: credentials::state(&validated, observed.secret.as_ref()),
-            desired: desired::desired(&validated, &rendered, settings),
+            desired,
             validated,
         })
     }

@@ -164,7 +164,7 @@ fn available(observed: &Observed, outcome: &Outcome) -> Finding {
         Some(Failure::Credentials { .. }) => Finding::waiting("waits for the credentials"),
         None if plan.port_problem.is_some() => Finding::waiting("waits for the ports"),
         None if !plan.may_apply() => Finding::waiting("waits for the credentials"),
-        None => available::available(&plan.validated, observed),
+        None => available::available(plan, observed),
     }
 }
 

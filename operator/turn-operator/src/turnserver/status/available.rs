@@ -1,26 +1,28 @@
 //! Whether every relay that the spec asks for serves clients, and if not, why.
 
-use turn_api::{Validated, Workload, conditions::Reason};
+use turn_api::{Validated, ValidatedRegion, Workload, conditions::Reason};
 
 use super::{Finding, relays};
 use crate::turnserver::{
+    names,
     observed::Observed,
+    plan::Plan,
     relay_pod::{Problem, RelayPod},
+    rollout,
 };
 
 /// How many problems a message names.
 const PROBLEMS_NAMED: usize = 3;
 
-pub(super) fn available(validated: &Validated, observed: &Observed) -> Finding {
+pub(super) fn available(plan: &Plan, observed: &Observed) -> Finding {
+    let validated = &plan.validated;
     let regions = relays::regions(validated, observed);
     let desired: i32 = regions.iter().map(|region| region.desired).sum();
     let ready: i32 = regions.iter().map(|region| region.ready.min(region.desired)).sum();
     if desired == 0 {
         return none_desired(validated);
     }
-    let settled = validated.regions().iter().all(|region| {
-        observed.workloads.iter().any(|facts| facts.region == region.name() && facts.settled)
-    });
+    let settled = validated.regions().iter().all(|region| is_settled(plan, region, observed));
     let count = format!("{ready} of {desired} relays are ready");
     if ready >= desired && settled {
         return match relays::without_address(validated, observed) {
@@ -30,8 +32,18 @@ pub(super) fn available(validated: &Validated, observed: &Observed) -> Finding {
     }
     match problems(observed) {
         Some(Problem { reason, message }) => Finding::no(reason, format!("{count}; {message}")),
-        None => Finding::no(Reason::RollingOut, rolling_out(&count, observed)),
+        None => Finding::no(Reason::RollingOut, rolling_out(count, plan, observed)),
     }
+}
+
+/// Whether every relay of the region is as the present spec wants it.
+fn is_settled(plan: &Plan, region: &ValidatedRegion, observed: &Observed) -> bool {
+    let name = names::workload(plan.validated.name(), region.name());
+    let facts = observed.workloads.iter().find(|facts| facts.name == name);
+    let child = plan.desired.workload(&name);
+    child
+        .zip(facts)
+        .is_some_and(|(child, facts)| facts.settled && rollout::has_template(child, facts))
 }
 
 fn none_desired(validated: &Validated) -> Finding {
@@ -45,13 +57,17 @@ fn none_desired(validated: &Validated) -> Finding {
     }
 }
 
-fn rolling_out(count: &str, observed: &Observed) -> String {
+fn rolling_out(count: String, plan: &Plan, observed: &Observed) -> String {
     let draining: Vec<&str> =
         observed.pods.iter().filter(|pod| pod.draining).map(|pod| pod.name.as_str()).collect();
-    if draining.is_empty() {
-        return count.to_owned();
+    let mut message = count;
+    if !draining.is_empty() {
+        message = format!("{message}; draining: {}", draining.join(", "));
     }
-    format!("{count}; draining: {}", draining.join(", "))
+    if !plan.held_back.is_empty() {
+        message = format!("{message}; to be replaced after that: {}", plan.held_back.join(", "));
+    }
+    message
 }
 
 /// The worst problem's reason, and the messages of the first few.

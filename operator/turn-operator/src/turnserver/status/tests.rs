@@ -29,8 +29,18 @@ fn status_of(server: &TurnServer, observed: &Observed) -> TurnServerStatus {
 }
 
 fn with_pods(pods: Vec<RelayPod>, settled: bool) -> Observed {
-    let workloads = vec![WorkloadFacts { region: "default".to_owned(), desired: 1, settled }];
-    Observed { pods, workloads, ..Observed::default() }
+    let plan = Plan::new(&turn_server("{}"), &Observed::default(), &settings());
+    let name = names::workload("edge", "default");
+    let desired = plan.expect("accepted").desired;
+    let digest = desired.workload(&name).and_then(|child| child.template_digest());
+    let facts = WorkloadFacts {
+        region: "default".to_owned(),
+        template_digest: digest.expect("a workload has one").to_owned(),
+        name,
+        desired: 1,
+        settled,
+    };
+    Observed { pods, workloads: vec![facts], ..Observed::default() }
 }
 
 fn pod(name: &str) -> RelayPod {
@@ -91,6 +101,10 @@ fn ready_is_the_sum() {
     );
     // An older template still runs.
     observed.workloads[0].settled = false;
+    check(&status_of(&server, &observed), ConditionType::Ready, "False RollingOut", "1 of 1");
+    // Nothing is left to replace, but the workload has not been given the present spec.
+    observed.workloads[0].settled = true;
+    observed.workloads[0].template_digest = "another".to_owned();
     check(&status_of(&server, &observed), ConditionType::Ready, "False RollingOut", "1 of 1");
 }
 
