@@ -126,7 +126,7 @@ impl Local {
     pub(super) fn status(&self, address: IpAddr) -> TurnServerStatus {
         let region = self.validated.regions().first();
         let region = region.map_or_else(String::new, |region| region.name().to_owned());
-        let observed = Observed {
+        let mut observed = Observed {
             nodes: vec![NodeFacts {
                 name: NODE.to_owned(),
                 labels: BTreeMap::new(),
@@ -141,11 +141,23 @@ impl Local {
                 ready: true,
                 ..RelayPod::default()
             }],
-            workloads: vec![WorkloadFacts { region, desired: 1, settled: true }],
             ..Observed::default()
         };
         let settings = Settings { relay_image: String::new(), relay_image_pull_policy: None };
         let plan = Plan::of_validated(self.validated.clone(), &observed, &settings);
+        // The relay that runs is what the workload of the plan asks for.
+        let children = plan.iter().flat_map(|plan| &plan.desired.children);
+        observed.workloads = children
+            .filter_map(|child| {
+                Some(WorkloadFacts {
+                    region: region.clone(),
+                    name: child.name.clone(),
+                    template_digest: child.template_digest()?.to_owned(),
+                    desired: 1,
+                    settled: true,
+                })
+            })
+            .collect();
         let outcome = Outcome { plan, failure: None };
         let mut status = status(&self.turn_server, &observed, &outcome, Timestamp::now());
         status.selector = None;

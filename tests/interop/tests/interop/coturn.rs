@@ -69,6 +69,10 @@ pub(crate) fn printed_credential() -> anyhow::Result<()> {
     let server = &up.printed["iceServers"][0];
     let text = |of: &str| server[of].as_str().with_context(|| format!("no {of} in {server}"));
     ensure!(up.printed["ready"] == true, "not ready: {}", up.printed);
+    let conditions = up.printed["status"]["conditions"].as_array().context("no conditions")?;
+    for condition in conditions {
+        ensure!(condition["status"] == "True", "{condition}");
+    }
     let urls = server["urls"].as_array().context("no urls")?;
     let port = up.port;
     for transport in ["udp", "tcp"] {
