@@ -7,6 +7,9 @@
 //! memory; what a worker is told (new settings, drain, questions) comes over a channel that it looks
 //! at between datagrams.
 //!
+//! The loop is mio's: a task for each socket, as tokio has them, would cost a wake-up and a scheduling
+//! round for each datagram, and the core needs one owner that no lock guards.
+//!
 //! A worker is an event loop around [`turn_proto::Server`], which decides everything:
 //!
 //! ```text

@@ -4,6 +4,7 @@
 use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use relay_config::Config;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,6 +36,7 @@ impl Process {
         addresses: &[IpAddr],
         watched: Option<PathBuf>,
     ) -> Result<Self, StartError> {
+        raise_descriptor_limit(config.limits.allocations);
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds.into());
         let address = config.admin.address;
         let listener =
@@ -77,6 +79,24 @@ impl Process {
         }
         self.stop.cancel();
         self.tasks.wait().await;
+    }
+}
+
+/// Each allocation is a socket, and what a process may open is often less by default than it may ask
+/// for.
+fn raise_descriptor_limit(allocations: u32) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let may_open = getrlimit(Resource::Nofile).current;
+    if may_open.is_some_and(|may_open| may_open < u64::from(allocations)) {
+        tracing::warn!(
+            may_open,
+            allocations,
+            "limits.allocations is more than this process may open files: raise its hard limit"
+        );
     }
 }
 
