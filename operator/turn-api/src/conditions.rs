@@ -74,6 +74,8 @@ names! {
         NoNodes,
         /// Relays are being started or replaced.
         RollingOut,
+        /// A region asks for more relays than there are nodes for it.
+        TooFewNodes,
         /// A relay cannot be placed on any node.
         Unschedulable,
         /// A port that a relay needs is taken on its node.

@@ -30,13 +30,15 @@ use super::{
     desired::{Settings, generated_secret},
     events,
     names::FIELD_MANAGER,
-    plan::Plan,
+    plan::{Plan, Refused},
     status::{Failure, Outcome, status},
 };
 use crate::{health::Health, metrics::Metrics};
 
 /// How often a `TurnServer` is visited when nothing is heard: Secrets are not watched.
 const REVISIT: Duration = Duration::from_secs(20);
+/// The same, while the Secret is not what it has to be: someone is about to mend it.
+const REVISIT_SECRET: Duration = Duration::from_secs(5);
 /// How soon after a failure, doubled with each further one up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait after a failure.
@@ -193,7 +195,15 @@ async fn reconcile(turn_server: &TurnServer, context: &Context) -> Result<Action
         Some(Failure::Credentials { message, .. } | Failure::Apply { message, .. }) => {
             Err(Error::Stage(message))
         }
-        None => Ok(Action::requeue(REVISIT)),
+        None => Ok(Action::requeue(revisit(&outcome.plan))),
+    }
+}
+
+fn revisit(plan: &Result<Plan, Refused>) -> Duration {
+    let credentials = plan.as_ref().ok().map(|plan| &plan.credentials);
+    match credentials {
+        Some(CredentialsState::Problem { .. }) => REVISIT_SECRET,
+        Some(CredentialsState::Ready | CredentialsState::Missing) | None => REVISIT,
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn available(plan: &Plan, observed: &Observed) -> Finding {
             None => Finding::yes(count),
         };
     }
-    match problems(observed) {
+    match problems(validated, observed).or_else(|| too_few_nodes(validated, observed)) {
         Some(Problem { reason, message }) => Finding::no(reason, format!("{count}; {message}")),
         None => Finding::no(Reason::RollingOut, rolling_out(count, plan, observed)),
     }
@@ -71,13 +71,21 @@ fn rolling_out(count: String, plan: &Plan, observed: &Observed) -> String {
 }
 
 /// The worst problem's reason, and the messages of the first few.
-fn problems(observed: &Observed) -> Option<Problem> {
+fn problems(validated: &Validated, observed: &Observed) -> Option<Problem> {
     let draining = |pod: &RelayPod| {
         observed.pods.iter().any(|other| other.draining && other.region == pod.region)
     };
+    // What the scheduler says of a region with too few nodes is that their ports are taken: by the
+    // region's own relays.
+    let crowded = |pod: &RelayPod| {
+        let of_pod = |region: &&ValidatedRegion| region.name() == pod.region;
+        let region = validated.regions().iter().find(of_pod);
+        region.is_some_and(|region| missing_nodes(validated, region, observed).is_some())
+    };
     // While a relay drains, the one that replaces it waits for its ports: that is no problem.
     let waits = |pod: &RelayPod, problem: &Problem| {
-        problem.reason == Reason::PortTaken && pod.node.is_none() && draining(pod)
+        let unplaced = problem.reason == Reason::PortTaken && pod.node.is_none();
+        unplaced && (draining(pod) || crowded(pod))
     };
     let mut found: Vec<(&RelayPod, &Problem)> = observed
         .pods
@@ -90,6 +98,29 @@ fn problems(observed: &Observed) -> Option<Problem> {
     let messages: Vec<&str> =
         found.iter().take(PROBLEMS_NAMED).map(|(_, problem)| problem.message.as_str()).collect();
     Some(Problem { reason, message: messages.join("; ") })
+}
+
+/// How many nodes there are for a region that asks for more relays. One node has one relay.
+fn missing_nodes(
+    validated: &Validated,
+    region: &ValidatedRegion,
+    observed: &Observed,
+) -> Option<usize> {
+    let nodes = observed.nodes_of(region).count();
+    let deployment = validated.workload() == Workload::Deployment;
+    (deployment && nodes < usize::from(region.replicas())).then_some(nodes)
+}
+
+fn too_few_nodes(validated: &Validated, observed: &Observed) -> Option<Problem> {
+    validated.regions().iter().find_map(|region| {
+        let nodes = missing_nodes(validated, region, observed)?;
+        let (name, relays) = (region.name(), region.replicas());
+        let message = format!(
+            "region {name} asks for {relays} relays, at most one on a node, and its nodeSelector \
+             matches {nodes} nodes"
+        );
+        Some(Problem { reason: Reason::TooFewNodes, message })
+    })
 }
 
 fn severity(reason: Reason) -> usize {

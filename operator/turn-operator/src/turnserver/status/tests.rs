@@ -5,7 +5,7 @@ use turn_api::Document;
 use super::*;
 use crate::turnserver::{
     desired::Settings,
-    observed::WorkloadFacts,
+    observed::{NodeFacts, WorkloadFacts},
     relay_pod::{Problem, RelayPod},
 };
 
@@ -40,7 +40,16 @@ fn with_pods(pods: Vec<RelayPod>, settled: bool) -> Observed {
         desired: 1,
         settled,
     };
-    Observed { pods, workloads: vec![facts], ..Observed::default() }
+    Observed { pods, workloads: vec![facts], nodes: one_node(), ..Observed::default() }
+}
+
+fn one_node() -> Vec<NodeFacts> {
+    let internal_addresses = vec!["10.0.0.1".parse().expect("an address")];
+    vec![NodeFacts { name: "n".to_owned(), internal_addresses, ..NodeFacts::default() }]
+}
+
+fn an_empty_cluster() -> Observed {
+    Observed { nodes: one_node(), ..Observed::default() }
 }
 
 fn pod(name: &str) -> RelayPod {
@@ -58,7 +67,7 @@ fn check(status: &TurnServerStatus, of: ConditionType, expected: &str, contains:
 #[test]
 fn every_condition_is_there_from_the_first_visit() {
     let server = turn_server("{}");
-    let status = status_of(&server, &Observed::default());
+    let status = status_of(&server, &an_empty_cluster());
     let types: Vec<&str> = status.conditions.iter().map(|c| c.type_.as_str()).collect();
     assert_eq!(types, ["Ready", "Accepted", "PortsAllocated", "CredentialsReady", "Available"]);
     assert!(status.conditions.iter().all(|c| c.observed_generation == Some(3)));
@@ -84,14 +93,9 @@ fn ready_is_the_sum() {
     let ready = RelayPod { ready: true, ..pod("a") };
     let mut observed = with_pods(vec![ready], true);
     let status = status_of(&server, &observed);
-    // No node, so no address.
+    // On no node, so without an address.
     check(&status, ConditionType::Available, "False NoAddress", "relay a");
     observed.pods[0].node = Some("n".to_owned());
-    observed.nodes = vec![crate::turnserver::observed::NodeFacts {
-        name: "n".to_owned(),
-        internal_addresses: vec!["10.0.0.1".parse().expect("an address")],
-        ..Default::default()
-    }];
     let status = status_of(&server, &observed);
     check(&status, ConditionType::Available, "True Ok", "1 of 1 relays");
     check(&status, ConditionType::Ready, "True Ok", "1 of 1 relays");
@@ -118,6 +122,17 @@ fn a_port_that_is_taken_is_named_and_one_that_is_drained_is_waited_for() {
     let draining = RelayPod { draining: true, ..pod("a") };
     let status = status_of(&server, &with_pods(vec![draining, blocked], false));
     check(&status, ConditionType::Available, "False RollingOut", "draining: a");
+}
+
+#[test]
+fn a_region_with_too_few_nodes_is_named() {
+    let server = turn_server("{replicas: 2}");
+    let problem = Problem { reason: Reason::PortTaken, message: "no free ports".to_owned() };
+    let placed = RelayPod { ready: true, node: Some("n".to_owned()), ..pod("a") };
+    let waiting = RelayPod { problem: Some(problem), ..pod("b") };
+    let status = status_of(&server, &with_pods(vec![placed, waiting], false));
+    let says = "region default asks for 2 relays, at most one on a node";
+    check(&status, ConditionType::Available, "False TooFewNodes", says);
 }
 
 #[test]
