@@ -22,8 +22,12 @@ pub fn crd() -> CustomResourceDefinition {
 }
 
 /// Rust's unsigned formats are none of OpenAPI's: the API server warns of each. What is optional
-/// is left out rather than null.
+/// is left out rather than null. `kubectl explain` breaks lines itself.
 fn tidy(schema: &mut JSONSchemaProps) {
+    if let Some(description) = &mut schema.description {
+        let paragraphs = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+        *description = paragraphs.collect::<Vec<_>>().join("\n\n");
+    }
     if let Some(format) = &mut schema.format {
         match format.as_str() {
             "uint16" => *format = "int32".to_owned(),

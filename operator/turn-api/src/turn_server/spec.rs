@@ -81,7 +81,8 @@ pub struct TurnServerSpec {
     #[schemars(extend("x-kubernetes-validations" = rules::WORKLOAD))]
     pub workload: Workload,
     /// The number of relays in each region that sets none itself. A DaemonSet does not use it. May
-    /// be set through the scale subresource, by `kubectl scale` or an autoscaler.
+    /// be set through the scale subresource, by `kubectl scale`, or by an autoscaler where there is
+    /// one region: an autoscaler would take the relays of all regions for those of one.
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: u16,
     /// Groups of nodes, each with relays of its own. None: one region, on any node.
