@@ -58,6 +58,10 @@ impl Document {
             return Err(DocumentError::OtherKind { api_version, kind });
         }
         let mut found = check_top(&value);
+        // The API server takes a status from its own subresource only.
+        if let Some(object) = value.as_object_mut() {
+            object.remove("status");
+        }
         found.extend(check_metadata(&value["metadata"]));
         found.extend(check_spec(&mut value));
         if !found.is_empty() {

@@ -102,3 +102,43 @@ pub(crate) const NOT_CIDR: Rule = rule(
 );
 /// On each range of `peers`.
 pub(crate) const CIDR: &[Rule] = &[NOT_CIDR];
+
+pub(crate) const NOT_REALM: Rule = rule(
+    r#"self.matches('^[^\\p{Cc}"\\\\]+$')"#,
+    "must have no control character, quote or backslash",
+    "",
+);
+/// On `realm`.
+pub(crate) const REALM: &[Rule] = &[NOT_REALM];
+
+pub(crate) const NOT_LABEL: Rule = rule(
+    "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+    "must be lower-case letters, digits and '-', and begin and end with a letter or digit",
+    "",
+);
+/// On the names of listeners and regions.
+pub(crate) const LABEL: &[Rule] = &[NOT_LABEL];
+
+pub(crate) const NOT_SECRET_NAME: Rule = rule(
+    r"self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+    "must be the name of a Secret: lower-case letters, digits, '-' and '.'",
+    "",
+);
+/// On `auth.secretRef.name`.
+pub(crate) const SECRET_NAME: &[Rule] = &[NOT_SECRET_NAME];
+
+pub(crate) const NOT_SECRET_KEY: Rule = rule(
+    "self.matches('^[-._a-zA-Z0-9]+$')",
+    "must be a key of a Secret: letters, digits, '-', '_' and '.'",
+    "",
+);
+/// On each of `auth.secretRef.keys`.
+pub(crate) const SECRET_KEY: &[Rule] = &[NOT_SECRET_KEY];
+
+pub(crate) const NOT_QUANTITY: Rule = rule(
+    "type(self) == int || isQuantity(self)",
+    "must be a quantity, such as 500m, 2 or 256Mi",
+    "",
+);
+/// On each quantity of `pod.resources`.
+pub(crate) const QUANTITY: &[Rule] = &[NOT_QUANTITY];

@@ -146,7 +146,7 @@ fn walk_map(
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
         for (name, value) in object {
-            walk(values, &format!("{path}.{name}"), value, found);
+            walk(values, &format!("{path}[{name}]"), value, found);
         }
     }
 }

@@ -6,6 +6,8 @@ use k8s_openapi::{api::core::v1::Toleration, apimachinery::pkg::util::intstr::In
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::rules;
+
 /// Settings of the relay's pods. Changing them replaces the relays one at a time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -71,7 +73,8 @@ fn quantities(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 16,
         "additionalProperties": {
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$",
+            "maxLength": 64,
+            "x-kubernetes-validations": rules::QUANTITY,
             "x-kubernetes-int-or-string": true
         }
     })

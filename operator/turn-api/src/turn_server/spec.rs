@@ -74,7 +74,7 @@ pub struct TurnServerSpec {
     /// The realm that clients sign their requests with (RFC 8489, section 9.2), usually the domain
     /// of the service. Between 1 and 127 characters, no control character, quote or backslash.
     /// Changing it replaces the relays one at a time.
-    #[schemars(length(min = 1, max = 127), regex(pattern = r#"^[^\p{Cc}"\\]+$"#))]
+    #[schemars(length(min = 1, max = 127), extend("x-kubernetes-validations" = rules::REALM))]
     pub realm: String,
     /// What runs the relays: Deployment (`replicas` relays in each region, at most one on a node)
     /// or DaemonSet (one relay on each node of each region). Cannot be changed.
@@ -161,7 +161,7 @@ pub enum Workload {
 #[schemars(inline)]
 pub struct Region {
     /// The name of the region: a DNS label, unique among the regions.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = rules::LABEL))]
     pub name: String,
     /// The labels that a node must have. None: any node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -179,7 +179,7 @@ pub struct Region {
 #[schemars(inline)]
 pub struct Listener {
     /// The name of the listener, for logs and metrics: a DNS label, unique among the listeners.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = rules::LABEL))]
     pub name: String,
     /// The transport between client and relay.
     pub protocol: Protocol,
@@ -306,20 +306,13 @@ impl Default for Auth {
 #[schemars(inline)]
 pub struct SecretRef {
     /// The name of the Secret.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    #[schemars(length(min = 1, max = 253), extend("x-kubernetes-validations" = rules::SECRET_NAME))]
     pub name: String,
     /// The keys that hold one shared secret each, the newest first. All are accepted; to rotate
     /// without interruption put the new one in front, and take the old one away when the last
     /// credential made with it has expired. Running relays take changes at once.
     #[serde(default = "SecretRef::default_keys")]
-    #[schemars(
-        length(min = 1, max = 8),
-        inner(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$")),
-        extend("x-kubernetes-list-type" = "set")
-    )]
+    #[schemars(schema_with = "secret_keys")]
     pub keys: Vec<String>,
 }
 
@@ -330,6 +323,22 @@ impl SecretRef {
     pub(crate) fn default_keys() -> Vec<String> {
         vec![Self::DEFAULT_KEY.to_owned()]
     }
+}
+
+/// The rule stands on each key, so that the error names the one that is wrong.
+fn secret_keys(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 8,
+        "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 253,
+            "x-kubernetes-validations": rules::SECRET_KEY
+        }
+    })
 }
 
 /// Whom clients may reach. `deny` is asked first, then `allow`, then what is denied by default.

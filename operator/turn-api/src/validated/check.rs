@@ -20,9 +20,6 @@ use crate::{
     rules,
 };
 
-const LABEL: &str = "must be lower-case letters, digits and '-', begin and end with a letter or \
-                     digit, and have between 1 and 63 characters";
-
 /// Collects what is wrong.
 #[derive(Default)]
 struct Findings(Vec<Violation>);
@@ -99,11 +96,12 @@ fn check_realm(realm: &str, findings: &mut Findings) {
     let length = realm.chars().count();
     let clean = !realm.chars().any(|c| c.is_control() || c == '"' || c == '\\');
     findings.unless(
-        clean && (1..=127).contains(&length),
+        (1..=127).contains(&length),
         "spec.realm",
         realm,
-        "must have between 1 and 127 characters, no control character, quote or backslash",
+        "must have between 1 and 127 characters",
     );
+    findings.unless(clean, "spec.realm", realm, rules::NOT_REALM.message);
 }
 
 fn check_relay_ports(ports: RelayPorts, findings: &mut Findings) {
@@ -145,7 +143,12 @@ fn check_listeners(spec: &TurnServerSpec, findings: &mut Findings) {
 
 fn check_listener(spec: &TurnServerSpec, listener: &Listener, path: &str, findings: &mut Findings) {
     let Listener { name, protocol, port } = listener;
-    findings.unless(is_label(name), &format!("{path}.name"), name.as_str(), LABEL);
+    findings.unless(
+        is_label(name),
+        &format!("{path}.name"),
+        name.as_str(),
+        rules::NOT_LABEL.message,
+    );
     findings.within(&format!("{path}.port"), (*port).into(), 1, 65535);
     let RelayPorts { from, to } = spec.relay_ports;
     if *protocol == Protocol::Udp && (from..=to).contains(port) {
@@ -197,9 +200,9 @@ fn check_resources(resources: Option<&Resources>, findings: &mut Findings) {
                 && !is_quantity(text)
             {
                 findings.add(
-                    format!("spec.pod.resources.{field}.{name}"),
+                    format!("spec.pod.resources.{field}[{name}]"),
                     text.as_str(),
-                    "must be a quantity, such as 500m, 2 or 256Mi",
+                    rules::NOT_QUANTITY.message,
                 );
             }
         }
@@ -243,7 +246,12 @@ fn check_regions(spec: &TurnServerSpec, findings: &mut Findings) -> Vec<Validate
     let mut names = BTreeSet::new();
     for (index, Region { name, replicas, .. }) in spec.regions.iter().enumerate() {
         let path = format!("spec.regions[{index}]");
-        findings.unless(is_label(name), &format!("{path}.name"), name.as_str(), LABEL);
+        findings.unless(
+            is_label(name),
+            &format!("{path}.name"),
+            name.as_str(),
+            rules::NOT_LABEL.message,
+        );
         findings.within(&format!("{path}.replicas"), replicas.unwrap_or(0).into(), 0, 1000);
         if !names.insert(name) {
             let message = format!("Duplicate value: {{\"name\":{name:?}}}");
@@ -321,7 +329,7 @@ fn check_auth(auth: &Auth, findings: &mut Findings) -> CredentialsSource {
         is_subdomain(&reference.name),
         "spec.auth.secretRef.name",
         reference.name.as_str(),
-        "must be the name of a Secret: lower-case letters, digits, '-' and '.'",
+        rules::NOT_SECRET_NAME.message,
     );
     let keys = &reference.keys;
     findings.unless(
@@ -338,7 +346,7 @@ fn check_auth(auth: &Auth, findings: &mut Findings) -> CredentialsSource {
             !key.is_empty() && key.len() <= 253 && key.chars().all(good),
             &path,
             key.as_str(),
-            "must be a key of a Secret: letters, digits, '-', '_' and '.'",
+            rules::NOT_SECRET_KEY.message,
         );
         if !seen.insert(key) {
             findings.add(path, Value::Null, &format!("Duplicate value: {key:?}"));

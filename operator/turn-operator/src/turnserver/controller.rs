@@ -83,11 +83,15 @@ impl Context {
         with(all.entry(turn_server.uid().unwrap_or_default()).or_default())
     }
 
-    /// Forgets what no longer exists.
+    /// Forgets what no longer exists, once half of what is remembered may be that.
     fn forget(&self) {
+        let exist = self.stores.turn_servers.len();
+        let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= 2 * exist {
+            return;
+        }
         let uids: Vec<_> =
             self.stores.turn_servers.state().iter().filter_map(|t| t.uid()).collect();
-        let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|uid, _| uids.contains(uid));
     }
 }
@@ -162,9 +166,9 @@ fn retry_after(failures: u32) -> Duration {
 async fn visit(turn_server: Arc<TurnServer>, context: Arc<Context>) -> Result<Action, Error> {
     if turn_server.metadata.deletion_timestamp.is_some() {
         // What was made for it is removed by the garbage collector.
-        context.forget();
         return Ok(Action::await_change());
     }
+    context.forget();
     let start = Instant::now();
     let result = reconcile(&turn_server, &context).await;
     context.metrics.reconciled(result.is_ok(), start.elapsed().as_secs_f64());
