@@ -12,7 +12,10 @@ use k8s_openapi::{
 };
 use kube::{Api, Client};
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 /// How long a Lease is valid, in seconds.
 const DURATION_SECONDS: u64 = 15;
@@ -20,6 +23,8 @@ const DURATION_SECONDS: u64 = 15;
 const GRACE_SECONDS: u64 = 7;
 /// How often a leader looks whether it is one.
 const LOOK: Duration = Duration::from_secs(3);
+/// How long before its end a Lease is no longer relied on: a write that is on its way has to arrive.
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// The Lease and who wants it.
 #[derive(Debug, Clone)]
@@ -61,6 +66,10 @@ where
     let elected = async {
         loop {
             until(&mut holds, true).await;
+            if !is_held(&leases, &election).await {
+                sleep(LOOK).await;
+                continue;
+            }
             let mut still_holds = holds.clone();
             tracing::info!(identity = election.identity, "leading");
             tell(true);
@@ -79,8 +88,10 @@ where
     }
     // Closing the channel makes the manager give the Lease back.
     drop(holds);
-    if let Ok(Err(error)) = task.await {
-        tracing::warn!(%error, "the Lease could not be given back");
+    match timeout(LOOK, task).await {
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the Lease could not be given back"),
+        Err(_) => tracing::warn!("the Lease could not be given back in time"),
+        Ok(Ok(Ok(_)) | Err(_)) => {}
     }
     Ok(())
 }
@@ -94,18 +105,29 @@ async fn until(holds: &mut watch::Receiver<bool>, wanted: bool) {
     }
 }
 
-/// Ends when the Lease, as it was seen last, is not this operator's or has run out.
+/// Whether the Lease is this operator's now, as the API server has it.
+async fn is_held(leases: &Api<Lease>, election: &Election) -> bool {
+    let read = timeout(LOOK, leases.get_opt(&election.lease)).await;
+    let Ok(Ok(lease)) = read else { return false };
+    valid_until(lease.as_ref(), &election.identity)
+        .is_some_and(|until| !left(until, Timestamp::now()).is_zero())
+}
+
+/// Ends when the Lease, as it was seen last, is not this operator's or is about to run out.
 async fn expired(leases: &Api<Lease>, election: &Election) {
     let mut last = None;
+    let mut wait = LOOK;
     loop {
-        let read = tokio::time::timeout(LOOK, leases.get_opt(&election.lease)).await;
+        let read = timeout(wait, leases.get_opt(&election.lease)).await;
         if let Ok(Ok(lease)) = read {
             last = valid_until(lease.as_ref(), &election.identity);
         }
-        if last.is_none_or(|until| Timestamp::now() >= until) {
+        let left = last.map_or(Duration::ZERO, |until| left(until, Timestamp::now()));
+        if left.is_zero() {
             return;
         }
-        sleep(LOOK).await;
+        sleep(left.min(LOOK)).await;
+        wait = last.map_or(LOOK, |until| self::left(until, Timestamp::now())).min(LOOK);
     }
 }
 
@@ -118,6 +140,12 @@ fn valid_until(lease: Option<&Lease>, identity: &str) -> Option<Timestamp> {
     let renewed = spec.renew_time.as_ref()?.0;
     let seconds = spec.lease_duration_seconds.unwrap_or(0);
     renewed.checked_add(SignedDuration::from_secs(seconds.into())).ok()
+}
+
+/// How long the Lease may still be relied on.
+fn left(until: Timestamp, now: Timestamp) -> Duration {
+    let left = until.duration_since(now);
+    Duration::try_from(left).unwrap_or_default().saturating_sub(MARGIN)
 }
 
 #[cfg(test)]
@@ -134,5 +162,9 @@ mod tests {
         assert_eq!(valid_until(Some(&lease), "a"), Some(until));
         assert_eq!(valid_until(Some(&lease), "b"), None);
         assert_eq!(valid_until(None, "a"), None);
+        let at = |text: &str| text.parse().expect("a time");
+        assert_eq!(left(until, at("2030-01-01T00:00:05Z")), Duration::from_secs(8));
+        assert_eq!(left(until, at("2030-01-01T00:00:14Z")), Duration::ZERO);
+        assert_eq!(left(until, at("2030-01-01T00:01:00Z")), Duration::ZERO);
     }
 }
