@@ -144,3 +144,89 @@ fn overlapping_regions(validated: &Validated, observed: &Observed) -> Option<Por
         (!nodes.is_empty()).then_some(PortProblem::RegionsOverlap { regions, nodes })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use turn_api::{Document, TurnServer};
+
+    use super::*;
+
+    fn validated(name: &str, created: &str, spec: &str) -> Validated {
+        let text = format!(
+            "{{apiVersion: turnpike.dev/v1alpha1, kind: TurnServer, spec: {spec}, metadata: \
+             {{name: {name}, namespace: media, creationTimestamp: '{created}'}}}}"
+        );
+        let server: TurnServer = Document::read_all(&text).remove(0).expect("one").turn_server;
+        Validated::try_from(&server).expect("a valid one")
+    }
+
+    /// Three nodes in the regions east, west and west.
+    fn observed(others: Vec<Validated>) -> Observed {
+        let node = |(name, region): (&str, &str)| NodeFacts {
+            name: name.to_owned(),
+            labels: [("region".to_owned(), region.to_owned())].into(),
+            ..NodeFacts::default()
+        };
+        let nodes = [("n1", "east"), ("n2", "west"), ("n3", "west")].map(node).into();
+        Observed { nodes, others, ..Observed::default() }
+    }
+
+    const OLD: &str = "2029-01-01T00:00:00Z";
+    const NEW: &str = "2030-01-01T00:00:00Z";
+    const EAST: &str = "{regions: [{name: r, nodeSelector: {region: east}}]}";
+    const WEST: &str = "{regions: [{name: r, nodeSelector: {region: west}}]}";
+
+    /// Whether the second yields to the first, and what is said then.
+    #[track_caller]
+    fn check(first: (&str, &str, &str), second: (&str, &str, &str), expected: Option<&str>) {
+        let of = |(name, created, spec)| validated(name, created, spec);
+        let found = find_problem(&of(second), &observed(vec![of(first)]));
+        let found = found.map(|problem| problem.to_string());
+        match (&found, expected) {
+            (Some(found), Some(expected)) => {
+                assert!(found.contains(expected), "{found} lacks {expected}");
+            }
+            (found, expected) => assert_eq!(found.as_deref(), expected),
+        }
+    }
+
+    #[test]
+    fn the_newer_yields() {
+        let says = Some("TurnServer media/a is older and has UDP 3478");
+        check(("a", OLD, "{}"), ("b", NEW, "{}"), says);
+        check(("a", NEW, "{}"), ("b", OLD, "{}"), None);
+        // Of the same second: by name.
+        check(("a", NEW, "{}"), ("b", NEW, "{}"), says);
+        check(("b", NEW, "{}"), ("a", NEW, "{}"), None);
+    }
+
+    #[test]
+    fn only_the_same_ports_on_the_same_nodes_collide() {
+        check(("a", OLD, EAST), ("b", NEW, WEST), None);
+        check(("a", OLD, "{}"), ("b", NEW, WEST), Some("on nodes n2, n3"));
+        check(("a", OLD, "{}"), ("b", NEW, EAST), Some("on node n1"));
+        let apart = "{listeners: [{name: u, protocol: UDP, port: 5000}], admin: {port: 5001}, \
+                     relayPorts: {from: 50000, to: 50999}}";
+        check(("a", OLD, "{}"), ("b", NEW, apart), None);
+        // UDP and TCP ports of one number are two ports.
+        let tcp = "{listeners: [{name: t, protocol: TCP, port: 61000}], admin: {port: 5001}, \
+                   relayPorts: {from: 50000, to: 50999}}";
+        check(("a", OLD, "{}"), ("b", NEW, tcp), None);
+        // A listener among the other's relayed ports, and an HTTP port that is a listener's.
+        let among = apart.replace("port: 5000}", "port: 61005}");
+        check(("a", OLD, "{}"), ("b", NEW, &among), Some("has UDP 61005 on"));
+        let admin = apart.replace("port: 5001", "port: 3478");
+        check(("a", OLD, "{}"), ("b", NEW, &admin), Some("has TCP 3478 on"));
+    }
+
+    #[test]
+    fn regions_of_a_daemon_set_must_not_share_a_node() {
+        let spec = "{workload: DaemonSet, regions: [{name: all}, {name: w, nodeSelector: {region: west}}]}";
+        let found = find_problem(&validated("a", OLD, spec), &observed(Vec::new()));
+        let found = found.expect("they overlap");
+        assert_eq!(found.reason(), Reason::RegionsOverlap);
+        assert!(found.to_string().contains("regions all and w both select nodes n2, n3"));
+        let deployment = spec.replace("DaemonSet", "Deployment");
+        assert_eq!(find_problem(&validated("a", OLD, &deployment), &observed(Vec::new())), None);
+    }
+}
