@@ -1,6 +1,13 @@
 //! A node: a network namespace with its own containerd, kubelet and kube-proxy.
 
-use std::{fs, net::Ipv4Addr, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -32,6 +39,7 @@ pub struct Node {
     address: Ipv4Addr,
     placement: Placement,
     enclosure: Arc<Enclosure>,
+    logs: PathBuf,
     containerd: Running,
     kubelet: Option<Running>,
     kube_proxy: Option<Running>,
@@ -63,6 +71,7 @@ impl Node {
         let address = site.subnet.node(index);
         Ok(Self {
             name,
+            logs: site.logs.to_owned(),
             address,
             placement,
             enclosure,
@@ -214,6 +223,17 @@ impl Node {
         self.enclosure.command(Some(&self.name), program)
     }
 
+    /// Starts a program on the node that runs until the returned value is dropped; its log is named
+    /// by `name`, among the cluster's.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_program(&self, name: &str, program: &str, arguments: &[&str]) -> Result<Running> {
+        let mut command = self.command(program);
+        command.args(arguments);
+        Running::start(name, command, &self.logs.join(format!("{name}.log")))
+    }
+
     /// Runs `nft` with a ruleset in the node's network namespace: the node's own firewall.
     ///
     /// # Errors
@@ -241,7 +261,9 @@ impl Node {
         Ok(list.lines().map(str::to_owned).collect())
     }
 
-    fn ctr(&self) -> Command {
+    /// containerd's own client on the node, in the namespace of Kubernetes.
+    #[must_use]
+    pub fn ctr(&self) -> Command {
         let mut command = self.command("ctr");
         command.args(["--address", &self.socket(), "--namespace", "k8s.io"]);
         command

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cluster::{
-    Cluster, SANDBOX_IMAGE, deadline, output,
-    requirement::{Requirement, trial},
-};
+use cluster::{Cluster, SANDBOX_IMAGE, deadline, output, requirement::Requirement};
 use libtest_mimic::Trial;
 
-use crate::shared::with_cluster;
+use crate::on_cluster;
 
 /// How long a pod may take until it runs.
 const POD_LIMIT: Duration = Duration::from_secs(60);
@@ -19,18 +16,11 @@ const SERVERS: &str = include_str!("harness/servers.yaml");
 
 /// The tests of the harness.
 pub(crate) fn trials() -> Vec<Trial> {
+    let needs = &[Requirement::OwnCluster];
     vec![
-        trial("harness::nodes_are_ready_in_their_regions", &[Requirement::OwnCluster], || {
-            with_cluster(nodes_are_ready_in_their_regions)
-        }),
-        trial(
-            "harness::a_service_is_reached_from_nodes_and_pods",
-            &[Requirement::OwnCluster],
-            || with_cluster(a_service_is_reached_from_nodes_and_pods),
-        ),
-        trial("harness::a_nodes_firewall_is_its_own", &[Requirement::OwnCluster], || {
-            with_cluster(a_nodes_firewall_is_its_own)
-        }),
+        on_cluster("harness::nodes_are_ready", needs, nodes_are_ready_in_their_regions),
+        on_cluster("harness::services_work", needs, a_service_is_reached_from_nodes),
+        on_cluster("harness::firewalls_work", needs, a_nodes_firewall_is_its_own),
     ]
 }
 
@@ -50,7 +40,7 @@ fn nodes_are_ready_in_their_regions(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn a_service_is_reached_from_nodes_and_pods(cluster: &Cluster) -> Result<()> {
+fn a_service_is_reached_from_nodes(cluster: &Cluster) -> Result<()> {
     cluster.apply(&SERVERS.replace("SANDBOX_IMAGE", SANDBOX_IMAGE))?;
     let rollout = ["rollout", "status", "daemonset/servers", "--timeout=60s"];
     cluster.kubectl(&rollout)?;

@@ -1,0 +1,249 @@
+//! What the tests have in common: the operator by its chart, and a `TurnServer` in two regions.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use cluster::{
+    ClientHost, Cluster, deadline,
+    images::{Image, workspace_folder},
+};
+use serde_json::Value;
+
+/// The namespaces of the operator and of the `TurnServer`s.
+pub(crate) const SYSTEM: &str = "turnpike-system";
+pub(crate) const MEDIA: &str = "media";
+
+/// The release of the chart, and the Deployment and account that it makes.
+pub(crate) const RELEASE: &str = "turnpike";
+pub(crate) const OPERATOR: &str = "turnpike-operator";
+
+/// The `TurnServer` of most tests.
+pub(crate) const EDGE: &str = "edge";
+
+/// How long a fleet may take to become what its `TurnServer` says: a leader that was killed holds
+/// its Lease for a while, and a node runs a new relay only after the old one.
+pub(crate) const CONVERGE_LIMIT: Duration = Duration::from_secs(120);
+
+/// The chart's place.
+pub(crate) fn chart() -> String {
+    workspace_folder().join("charts/turnpike").to_string_lossy().into_owned()
+}
+
+/// Installs the chart, or upgrades to it, with the images of this workspace, and waits for the
+/// operator to be ready.
+///
+/// # Errors
+/// With Helm's message when it fails.
+pub(crate) fn install_chart(cluster: &Cluster, chart: &str) -> Result<String> {
+    for image in Image::ALL {
+        cluster.load_image(&image.archive())?;
+    }
+    let settings = Image::ALL.map(|image| {
+        let name = image.name();
+        let (repository, tag) = (image.repository(), Image::tag());
+        format!("{name}.image.repository={repository},{name}.image.tag={tag}")
+    });
+    cluster.helm(&[
+        "upgrade",
+        RELEASE,
+        chart,
+        "--install",
+        "--namespace",
+        SYSTEM,
+        "--create-namespace",
+        "--wait",
+        "--timeout",
+        "2m",
+        "--set",
+        &settings[0],
+        "--set",
+        &settings[1],
+    ])
+}
+
+/// The operator by its chart, installed unless it is.
+///
+/// # Errors
+/// With Helm's message when it fails.
+pub(crate) fn operator(cluster: &Cluster) -> Result<()> {
+    let installed = cluster.helm(&["list", "--namespace", SYSTEM, "--short"])?;
+    if installed.lines().any(|release| release == RELEASE) {
+        let deployment = format!("deployment/{OPERATOR}");
+        let status = ["rollout", "status", "--namespace", SYSTEM, &deployment, "--timeout=2m"];
+        return cluster.kubectl(&status).map(drop);
+    }
+    install_chart(cluster, &chart()).map(drop)
+}
+
+/// The `TurnServer` [`EDGE`] with a relay in each of two regions, which may relay to the host
+/// `peer`; applied, ready, and as its manifest says.
+///
+/// # Errors
+/// When it does not get ready in time; the message has its conditions.
+pub(crate) fn edge(cluster: &Cluster) -> Result<TurnServer> {
+    operator(cluster)?;
+    namespace(cluster, MEDIA)?;
+    cluster.apply(&edge_manifest(&allowed_peers(cluster)?, ""))?;
+    wait_ready(cluster, EDGE)
+}
+
+/// The manifest of [`EDGE`], with `more` lines of its spec.
+pub(crate) fn edge_manifest(allowed_peers: &str, more: &str) -> String {
+    format!(
+        "apiVersion: turnpike.dev/v1alpha1
+kind: TurnServer
+metadata: {{name: {EDGE}, namespace: {MEDIA}}}
+spec:
+  realm: turn.example.com
+  regions:
+  - {{name: east, nodeSelector: {{topology.kubernetes.io/region: east}}, replicas: 1}}
+  - {{name: west, nodeSelector: {{topology.kubernetes.io/region: west}}, replicas: 1}}
+  peers: {{allow: [{allowed_peers}]}}
+  # The clients of some tests leave allocations behind, which a relay that ends waits for.
+  drain: {{timeoutSeconds: {DRAIN_SECONDS}}}
+{more}"
+    )
+}
+
+/// How long a relay that ends may wait for its clients.
+pub(crate) const DRAIN_SECONDS: u64 = 45;
+
+/// The range of addresses that relays may relay to: that of the host `peer`, which is a private
+/// one, as all of a cluster of ours are.
+pub(crate) fn allowed_peers(cluster: &Cluster) -> Result<String> {
+    Ok(match cluster.nodes() {
+        // A cluster that was given has no hosts of ours beside it, and nothing is relayed.
+        [] => "192.0.2.1/32".to_owned(),
+        _ => format!("{}/32", peer(cluster)?.address()),
+    })
+}
+
+/// The host beside the nodes that sends everything back.
+pub(crate) fn peer(cluster: &Cluster) -> Result<ClientHost> {
+    cluster.client_host("peer")
+}
+
+/// Makes a namespace unless it is there.
+pub(crate) fn namespace(cluster: &Cluster, name: &str) -> Result<()> {
+    cluster.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"))?;
+    Ok(())
+}
+
+/// Waits until a `TurnServer` of [`MEDIA`] is ready as its present spec says.
+///
+/// # Errors
+/// At the deadline; the message has its conditions.
+pub(crate) fn wait_ready(cluster: &Cluster, name: &str) -> Result<TurnServer> {
+    wait_until(cluster, name, "ready", |server| {
+        server.is("Ready", "True") && server.relays().iter().all(|relay| relay.ready)
+    })
+}
+
+/// Waits until the operator has looked at the present spec, and `holds` of what it says.
+///
+/// # Errors
+/// At the deadline; the message has the conditions.
+pub(crate) fn wait_until(
+    cluster: &Cluster,
+    name: &str,
+    what: &str,
+    holds: impl Fn(&TurnServer) -> bool,
+) -> Result<TurnServer> {
+    deadline::until(&format!("TurnServer {name} to be {what}"), CONVERGE_LIMIT, || {
+        let server = TurnServer::get(cluster, name)?;
+        ensure!(server.is_current() && holds(&server), "its status is {}", server.shown());
+        Ok(Some(server))
+    })
+}
+
+/// A `TurnServer` as the API server has it.
+#[derive(Debug)]
+pub(crate) struct TurnServer {
+    pub(crate) object: Value,
+}
+
+/// A relay in a status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Relay {
+    pub(crate) pod: String,
+    pub(crate) node: String,
+    pub(crate) region: String,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) ready: bool,
+}
+
+impl TurnServer {
+    /// Reads one of [`MEDIA`].
+    pub(crate) fn get(cluster: &Cluster, name: &str) -> Result<Self> {
+        Ok(Self { object: get(cluster, "turnserver", name)? })
+    }
+
+    /// The condition of a type, as (status, reason, message).
+    pub(crate) fn condition(&self, kind: &str) -> Option<(&str, &str, &str)> {
+        let conditions = self.object["status"]["conditions"].as_array()?;
+        let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
+        let text = |field: &str| condition[field].as_str();
+        Some((text("status")?, text("reason")?, text("message")?))
+    }
+
+    /// Whether a condition has this status.
+    pub(crate) fn is(&self, kind: &str, status: &str) -> bool {
+        self.condition(kind).is_some_and(|condition| condition.0 == status)
+    }
+
+    /// Whether the status is about the present spec.
+    fn is_current(&self) -> bool {
+        self.object["status"]["observedGeneration"] == self.object["metadata"]["generation"]
+    }
+
+    /// The relays of the status, by region.
+    pub(crate) fn relays(&self) -> Vec<Relay> {
+        let relays = self.object["status"]["relays"].as_array();
+        relays.into_iter().flatten().filter_map(relay).collect()
+    }
+
+    /// The shared secret that signs new credentials, from the Secret that the status names.
+    pub(crate) fn secret(&self, cluster: &Cluster) -> Result<String> {
+        let credentials = &self.object["status"]["credentials"];
+        let text = |field: &str| {
+            credentials[field].as_str().with_context(|| format!("status.credentials.{field}"))
+        };
+        let template =
+            format!("go-template={{{{index .data \"{}\" | base64decode}}}}", text("activeKey")?);
+        let name = text("secretName")?;
+        cluster.kubectl(&["get", "secret", "--namespace", MEDIA, name, "--output", &template])
+    }
+
+    fn shown(&self) -> String {
+        format!("{:#}", self.object["status"])
+    }
+}
+
+fn relay(status: &Value) -> Option<Relay> {
+    let text = |field: &str| Some(status[field].as_str()?.to_owned());
+    Some(Relay {
+        pod: text("pod")?,
+        node: text("node")?,
+        region: text("region")?,
+        address: status["addresses"][0].as_str()?.parse().ok()?,
+        ready: status["ready"].as_bool()?,
+    })
+}
+
+/// An object of [`MEDIA`].
+pub(crate) fn get(cluster: &Cluster, kind: &str, name: &str) -> Result<Value> {
+    let get = ["get", kind, name, "--namespace", MEDIA, "--output", "json"];
+    Ok(serde_json::from_str(&cluster.kubectl(&get)?)?)
+}
+
+/// All objects of [`MEDIA`] of these kinds, separated by commas.
+pub(crate) fn list(cluster: &Cluster, kinds: &str) -> Result<Vec<Value>> {
+    let get = ["get", kinds, "--namespace", MEDIA, "--output", "json"];
+    let mut list: Value = serde_json::from_str(&cluster.kubectl(&get)?)?;
+    serde_json::from_value(list["items"].take()).with_context(|| format!("the list of {kinds}"))
+}
+
+/// A text inside an object, by its JSON pointer; empty if there is none.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
