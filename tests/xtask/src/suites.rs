@@ -13,22 +13,22 @@ use crate::{check, console, debian, image, tally::Tally};
 /// The suites that need images, clusters or programs of others; they run after everything else.
 const END_TO_END: [&str; 2] = ["interop", "operator-it"];
 
-/// Installs what is missing, checks, builds, and runs every test whose name contains one of
-/// `filters`, or all. A failure of one stage does not hide what the others would find.
+/// Installs what is missing, checks, builds, and runs every test whose name contains
+/// `filter`, or all. A failure of one stage does not hide what the others would find.
 ///
 /// # Errors
 /// When a tool cannot be started at all.
-pub(crate) fn run(filters: &[String]) -> Result<ExitCode> {
+pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     let mut tally = Tally::default();
     prepare(&mut tally);
-    if filters.is_empty() {
+    if filter.is_none() {
         check::run()?.into_iter().for_each(|check| tally.fail(check));
     }
-    tally.add(console::stage("Tests", || plain_tests(filters))?);
+    tally.add(console::stage("Tests", || plain_tests(filter))?);
     if let Err(error) = console::stage("Images", image::build) {
         tally.fail(format!("images: {error:#}"));
     }
-    tally.add(console::stage("End-to-end tests", || end_to_end_tests(filters))?);
+    tally.add(console::stage("End-to-end tests", || end_to_end_tests(filter))?);
     let skips_fail = std::env::var("CI").is_ok_and(|value| value == "true");
     Ok(if tally.report(skips_fail) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -49,18 +49,18 @@ fn prepare(tally: &mut Tally) {
     }
 }
 
-fn plain_tests(filters: &[String]) -> Result<Tally> {
+fn plain_tests(filter: Option<&str>) -> Result<Tally> {
     let mut cargo = console::cargo(&["test", "--workspace", "--no-fail-fast"]);
     for suite in END_TO_END {
         cargo.args(["--exclude", suite]);
     }
-    Tally::of("plain tests", cargo.arg("--").args(filters))
+    Tally::of("plain tests", cargo.arg("--").args(filter))
 }
 
-fn end_to_end_tests(filters: &[String]) -> Result<Tally> {
+fn end_to_end_tests(filter: Option<&str>) -> Result<Tally> {
     let mut cargo = console::cargo(&["test", "--no-fail-fast"]);
     for suite in END_TO_END {
         cargo.args(["--package", suite]);
     }
-    Tally::of("end-to-end tests", cargo.arg("--").args(filters))
+    Tally::of("end-to-end tests", cargo.arg("--").args(filter))
 }
