@@ -2,7 +2,7 @@
 //!
 //! A [`TurnServer`] is what a user wrote, and may be wrong in ways that a schema cannot say; a
 //! [`Validated`] is one that has been checked and can only be right. What the API server checks
-//! ([`crd`], with its schema and CEL rules) and what [`Validated`] checks are the same rules: they
+//! ([`crd()`], with its schema and CEL rules) and what [`Validated`] checks are the same rules: they
 //! share their texts in one table, and [`Document`] does both without an API server.
 
 pub mod conditions;
