@@ -10,7 +10,7 @@ use turn_wire::{
     },
 };
 
-use super::{CREDENTIALS, Outcome, Signed, refresh::granted_lifetime};
+use super::{Outcome, Signed, refresh::granted_lifetime};
 use crate::{
     AllocationId, Command, DropReason, EndReason, Now, OpenError, Refusal, RelayedAddr, Server,
     Traffic, Verdict,
@@ -21,12 +21,7 @@ use crate::{
     reply::{Reply, Request, Signer},
 };
 
-pub(super) const KNOWN: [AttributeType; 11] = [
-    CREDENTIALS[0],
-    CREDENTIALS[1],
-    CREDENTIALS[2],
-    CREDENTIALS[3],
-    CREDENTIALS[4],
+pub(super) const KNOWN: &[AttributeType] = &[
     RequestedTransport::TYPE,
     RequestedAddressFamily::TYPE,
     DontFragment::TYPE,

@@ -1,14 +1,11 @@
 //! Binding (RFC 8489, section 12): where a client's datagrams come from. Needs no credentials.
 
-use turn_wire::{AttributeType, Message, attribute::XorMappedAddress};
+use turn_wire::{Message, attribute::XorMappedAddress};
 
-use super::CREDENTIALS;
 use crate::{
     FiveTuple, Refusal, Server,
     reply::{Reply, Request},
 };
-
-pub(super) const KNOWN: [AttributeType; 5] = CREDENTIALS;
 
 impl Server {
     pub(super) fn binding(
@@ -20,7 +17,7 @@ impl Server {
         let request = Request::of(message);
         if super::refuse_unknown(message).is_err() {
             self.counters.refused(Refusal::UnknownAttribute);
-            return reply.unknown_attributes(request, &None, message.unknown_required(&KNOWN));
+            return reply.unknown_attributes(request, &None, super::unknown(message));
         }
         self.counters.succeeded += 1;
         reply.success(request, &None, |writer| writer.put(&XorMappedAddress(from.client.0)))

@@ -5,18 +5,10 @@ use turn_wire::{
     attribute::{Attribute, Channel, XorPeerAddress},
 };
 
-use super::{CREDENTIALS, Outcome, Signed};
+use super::{Outcome, Signed};
 use crate::{AllocationId, Now, Refusal, Server, permission::permit, reply::Reply};
 
-pub(super) const KNOWN: [AttributeType; 7] = [
-    CREDENTIALS[0],
-    CREDENTIALS[1],
-    CREDENTIALS[2],
-    CREDENTIALS[3],
-    CREDENTIALS[4],
-    Channel::TYPE,
-    XorPeerAddress::TYPE,
-];
+pub(super) const KNOWN: &[AttributeType] = &[Channel::TYPE, XorPeerAddress::TYPE];
 
 impl Server {
     /// Binds a channel, which installs a permission too.

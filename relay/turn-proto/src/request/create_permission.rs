@@ -8,17 +8,10 @@ use turn_wire::{
     attribute::{Attribute, XorPeerAddress},
 };
 
-use super::{CREDENTIALS, Outcome, Signed};
+use super::{Outcome, Signed};
 use crate::{AllocationId, Now, Reach, Refusal, Server, permission::permit, reply::Reply};
 
-pub(super) const KNOWN: [AttributeType; 6] = [
-    CREDENTIALS[0],
-    CREDENTIALS[1],
-    CREDENTIALS[2],
-    CREDENTIALS[3],
-    CREDENTIALS[4],
-    XorPeerAddress::TYPE,
-];
+pub(super) const KNOWN: &[AttributeType] = &[XorPeerAddress::TYPE];
 
 /// How many peers one request may name.
 const MAX_PEERS: usize = 64;

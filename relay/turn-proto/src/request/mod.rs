@@ -19,7 +19,7 @@ use crate::{
     reply::{Reply, Request, Signer},
 };
 
-/// What each signed request may have.
+/// What each request may have.
 const CREDENTIALS: [AttributeType; 5] = [
     Username::TYPE,
     Realm::TYPE,
@@ -132,7 +132,7 @@ impl Server {
     ) -> usize {
         self.counters.refused(refusal);
         if refusal == Refusal::UnknownAttribute {
-            let unknown = signed.message.unknown_required(known(signed.request.method));
+            let unknown = unknown(signed.message);
             return reply.unknown_attributes(signed.request, &signed.signer, unknown);
         }
         reply.refuse(signed.request, refusal, &signed.signer)
@@ -171,26 +171,31 @@ impl Server {
     }
 }
 
-/// The attributes that are understood in a request of a method.
+/// The attributes that are understood in a request of a method, beside those of credentials.
 fn known(method: Method) -> &'static [AttributeType] {
     match method {
-        Method::BINDING => &binding::KNOWN,
-        Method::ALLOCATE => &allocate::KNOWN,
-        Method::REFRESH => &refresh::KNOWN,
-        Method::CREATE_PERMISSION => &create_permission::KNOWN,
-        Method::CHANNEL_BIND => &channel_bind::KNOWN,
-        _ => &CREDENTIALS,
+        Method::ALLOCATE => allocate::KNOWN,
+        Method::REFRESH => refresh::KNOWN,
+        Method::CREATE_PERMISSION => create_permission::KNOWN,
+        Method::CHANNEL_BIND => channel_bind::KNOWN,
+        _ => &[],
     }
 }
 
+/// The attributes of a request that have to be understood and are not.
+fn unknown<'a>(message: &Message<'a>) -> impl Iterator<Item = AttributeType> + use<'a> {
+    let known = known(message.method());
+    message.unknown_required(&CREDENTIALS).filter(move |kind| !known.contains(kind))
+}
+
 fn refuse_unknown(message: &Message<'_>) -> Result<(), Refusal> {
-    match message.unknown_required(known(message.method())).next() {
+    match unknown(message).next() {
         Some(_) => Err(Refusal::UnknownAttribute),
         None => Ok(()),
     }
 }
 
-/// A peer has to be of the relayed address's family (RFC 8656, section 10.2), and have a port.
+/// A peer has to be of the relayed address's family (RFC 8656, section 10.2).
 fn same_family(peer: XorPeerAddress, relayed: RelayedAddr) -> Result<XorPeerAddress, Refusal> {
     if peer.0.is_ipv4() == relayed.0.is_ipv4() {
         Ok(peer)

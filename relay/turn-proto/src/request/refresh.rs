@@ -7,18 +7,10 @@ use turn_wire::{
     attribute::{Attribute, Family, Lifetime, RequestedAddressFamily},
 };
 
-use super::{CREDENTIALS, Outcome, Signed};
+use super::{Outcome, Signed};
 use crate::{AllocationId, EndReason, Now, Refusal, Server, reply::Reply};
 
-pub(super) const KNOWN: [AttributeType; 7] = [
-    CREDENTIALS[0],
-    CREDENTIALS[1],
-    CREDENTIALS[2],
-    CREDENTIALS[3],
-    CREDENTIALS[4],
-    Lifetime::TYPE,
-    RequestedAddressFamily::TYPE,
-];
+pub(super) const KNOWN: &[AttributeType] = &[Lifetime::TYPE, RequestedAddressFamily::TYPE];
 
 /// What a client gets that does not ask, and the least that any gets.
 const DEFAULT_LIFETIME_SECONDS: u32 = 600;
