@@ -163,6 +163,8 @@ impl Node {
             },
             "authorization": {"mode": "Webhook"},
             "nodeStatusUpdateFrequency": "4s",
+            // A changed ConfigMap reaches its pods at a sync, by default once a minute.
+            "syncFrequency": "5s",
             "shutdownGracePeriod": "0s",
         })
     }
