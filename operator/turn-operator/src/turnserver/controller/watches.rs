@@ -171,3 +171,49 @@ fn of_node(nodes: &mut HashMap<String, NodeFacts>, event: &Event<Node>) -> Vec<T
         Event::InitDone => vec![Trigger::All],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn_server(name: &str, generation: i64) -> TurnServer {
+        let mut one = TurnServer::new(name, turn_api::TurnServerSpec::default());
+        one.metadata.uid = Some(name.to_owned());
+        one.metadata.namespace = Some("media".to_owned());
+        one.metadata.generation = Some(generation);
+        one
+    }
+
+    #[test]
+    fn a_turn_server_concerns_the_others_only_when_its_spec_changes() {
+        let mut generations = HashMap::new();
+        let mut triggers = |event: Event<TurnServer>| of_turn_server(&mut generations, &event);
+        let own = vec![Trigger::One(ObjectRef::from_obj(&turn_server("a", 1)))];
+        assert_eq!(triggers(Event::Init), []);
+        assert_eq!(triggers(Event::InitApply(turn_server("a", 1))), []);
+        assert_eq!(triggers(Event::InitDone), [Trigger::All]);
+        assert_eq!(triggers(Event::Apply(turn_server("a", 1))), own);
+        assert_eq!(triggers(Event::Apply(turn_server("a", 2))), [Trigger::All]);
+        assert_eq!(triggers(Event::Apply(turn_server("a", 2))), own);
+        assert_eq!(triggers(Event::Apply(turn_server("b", 1))), [Trigger::All]);
+        assert_eq!(triggers(Event::Delete(turn_server("b", 1))), [Trigger::All]);
+        assert_eq!(triggers(Event::Apply(turn_server("b", 1))), [Trigger::All]);
+    }
+
+    #[test]
+    fn the_heartbeat_of_a_node_concerns_nobody() {
+        let node = |resource_version: &str, address: &str| -> Node {
+            serde_saphyr::from_str(&format!(
+                "{{metadata: {{name: n, resourceVersion: '{resource_version}'}}, \
+                 status: {{addresses: [{{type: InternalIP, address: {address}}}]}}}}"
+            ))
+            .expect("a node")
+        };
+        let mut nodes = HashMap::new();
+        let mut triggers = |event: Event<Node>| of_node(&mut nodes, &event);
+        assert_eq!(triggers(Event::Apply(node("1", "10.0.0.1"))), [Trigger::All]);
+        assert_eq!(triggers(Event::Apply(node("2", "10.0.0.1"))), []);
+        assert_eq!(triggers(Event::Apply(node("3", "10.0.0.2"))), [Trigger::All]);
+        assert_eq!(triggers(Event::Delete(node("3", "10.0.0.2"))), [Trigger::All]);
+    }
+}
