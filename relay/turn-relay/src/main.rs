@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Parser;
-use relay_config::{Config, RawConfig};
+use relay_config::RawConfig;
 use tracing_subscriber::EnvFilter;
 use turn_relay::{
     process::{Process, Signals},
@@ -43,6 +43,21 @@ struct Cli {
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &anyhow::Error::new(error).context("no runtime")),
+    };
+    runtime.block_on(async {
+        // Before all else: in a container this is process 1, and the kernel throws away a signal
+        // that such a process has no handler for. A SIGTERM in the first moment would be lost.
+        match Signals::new().context("no signal handler") {
+            Ok(signals) => run(signals).await,
+            Err(error) => fail(1, &error),
+        }
+    })
+}
+
+async fn run(mut signals: Signals) -> ExitCode {
     let cli = Cli::parse();
     if cli.print_default_config {
         return print_default_config();
@@ -61,21 +76,11 @@ fn main() -> ExitCode {
     if cli.check {
         return ExitCode::SUCCESS;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime
-        .context("no runtime")
-        .and_then(|runtime| runtime.block_on(run(path, config, &cli.addresses)));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, &error),
+    match Process::start(config, &cli.addresses, Some(path)).await {
+        Ok(process) => process.run(&mut signals).await,
+        Err(error) => return fail(1, &error.into()),
     }
-}
-
-async fn run(path: PathBuf, config: Config, addresses: &[IpAddr]) -> anyhow::Result<()> {
-    let mut signals = Signals::new().context("no signal handler")?;
-    let process = Process::start(config, addresses, Some(path)).await?;
-    process.run(&mut signals).await;
-    Ok(())
+    ExitCode::SUCCESS
 }
 
 /// Logs to standard error: text for a person, JSON for a machine.
