@@ -6,6 +6,7 @@ mod console;
 mod crds;
 mod debian;
 mod image;
+mod leavings;
 mod local_cluster;
 mod suites;
 mod tally;

@@ -8,7 +8,7 @@ use cluster::{
     requirement::{Requirement, first_unmet},
 };
 
-use crate::{check, console, debian, image, tally::Tally};
+use crate::{check, console, debian, image, leavings::Leavings, tally::Tally};
 
 /// The suites that need images, clusters or programs of others; they run after everything else.
 const END_TO_END: [&str; 2] = ["interop", "operator-it"];
@@ -20,6 +20,7 @@ const END_TO_END: [&str; 2] = ["interop", "operator-it"];
 /// When a tool cannot be started at all.
 pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
     let mut tally = Tally::default();
+    let leavings = Leavings::look();
     prepare(&mut tally);
     if filter.is_none() {
         check::run()?.into_iter().for_each(|check| tally.fail(check));
@@ -29,8 +30,15 @@ pub(crate) fn run(filter: Option<&str>) -> Result<ExitCode> {
         tally.fail(format!("images: {error:#}"));
     }
     tally.add(console::stage("End-to-end tests", || end_to_end_tests(filter))?);
-    let skips_fail = std::env::var("CI").is_ok_and(|value| value == "true");
-    Ok(if tally.report(skips_fail) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // Elsewhere somebody else may be at work beside the tests.
+    let alone = std::env::var("CI").is_ok_and(|value| value == "true");
+    for left in leavings.new_since() {
+        console::line(&format!("Left behind, or begun by somebody else meanwhile: {left}"));
+        if alone {
+            tally.fail(format!("left behind: {left}"));
+        }
+    }
+    Ok(if tally.report(alone) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Debian's packages and Kubernetes. What cannot be had is a failure only where it should be
