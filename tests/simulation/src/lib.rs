@@ -2,7 +2,7 @@
 //! virtual time.
 //!
 //! One seed decides everything: who comes when, what is lost, what strangers send. After each step an
-//! [`oracle`] that knows only what went over the wire holds the server to its promises; at the end,
+//! oracle that knows only what went over the wire holds the server to its promises; at the end,
 //! when everybody has gone and the longest lifetime is over, nothing may be left.
 //!
 //! `cargo run -p simulation -- --seed N` repeats a run.

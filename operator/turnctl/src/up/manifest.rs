@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     const SERVER: &str =
-        "apiVersion: turnpike.dev/v1alpha1\nkind: TurnServer\nmetadata: {name: edge}\n";
+        "apiVersion: turnpike.dev/v1alpha1\nkind: TurnServer\nmetadata: {name: edge}\nspec: {}\n";
 
     #[test]
     fn one_turn_server_and_any_secrets_are_taken() {
@@ -61,7 +61,7 @@ mod tests {
             (String::new(), "holds 0 resources"),
             (format!("{SERVER}---\n{SERVER}"), "holds 2 resources"),
             ("kind: Pod\napiVersion: v1\n".to_owned(), "Pod"),
-            (format!("{SERVER}spec: {{colour: blue}}\n"), "colour"),
+            (SERVER.replace("spec: {}", "spec: {colour: blue}"), "colour"),
         ] {
             let error = Manifest::parse(&text).err().expect("refused");
             assert!(format!("{error:#}").contains(expected), "{error:#}");
