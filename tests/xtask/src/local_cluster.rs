@@ -17,6 +17,7 @@ use clap::Subcommand;
 use cluster::{Cluster, Options, deadline, images::Image};
 use rustix::{
     fs::{FlockOperation, flock},
+    io::Errno,
     process::{Pid, Signal, kill_process},
 };
 
@@ -81,7 +82,7 @@ fn up(nodes: u8, images: bool) -> Result<()> {
     let mut kubeconfig = String::new();
     BufReader::new(stdout).read_line(&mut kubeconfig)?;
     if kubeconfig.is_empty() {
-        bail!("the cluster did not start:\n{}", fs::read_to_string(&log)?);
+        bail!("{}", fs::read_to_string(&log)?.trim_start_matches("error: ").trim_end());
     }
     console::line("The cluster is up. To use it:\n");
     console::line(&format!("    export KUBECONFIG={}", kubeconfig.trim()));
@@ -129,8 +130,12 @@ impl Holder {
     /// Makes this process the holder.
     fn take() -> Result<Self> {
         let mut file = open(&Self::path()?)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .context("a cluster is up already: cargo xtask cluster down ends it")?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {
+                bail!("a cluster is up already: cargo xtask cluster down ends it")
+            }
+            locked => locked?,
+        }
         file.set_len(0)?;
         write!(file, "{}", std::process::id())?;
         Ok(Self { _file: file })
