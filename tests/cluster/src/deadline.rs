@@ -13,7 +13,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 ///
 /// `look` returns `Ok(None)` for *not yet*. An error of it is not the end: it is kept, and is the
 /// cause of the error at the deadline, because a server that is still starting refuses connections.
-/// Only [`Ended`] ends the wait at once: there is nothing to wait for.
+/// Only the end of a program that was to go on ends the wait at once: there is nothing to wait for.
 ///
 /// # Errors
 /// When `limit` has passed, or a program that was waited for has ended; the message names `what`.
