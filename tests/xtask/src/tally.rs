@@ -66,11 +66,13 @@ impl Tally {
             line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
         {
             let name = name.trim_end();
-            match outcome.split_once(", ").unwrap_or((outcome, "")) {
-                ("ignored", "") => self.skipped.push(name.to_owned()),
-                ("ignored", reason) => self.skipped.push(format!("{name}: {reason}")),
-                ("FAILED", _) => self.failed.push(name.to_owned()),
-                _ => {}
+            if outcome == "FAILED" {
+                self.failed.push(name.to_owned());
+            } else if let Some(reason) = outcome.strip_prefix("ignored") {
+                // libtest writes `ignored, reason`, libtest-mimic `ignored (reason)`.
+                let reason = reason.trim_start_matches([',', ' ', '(']).trim_end_matches(')');
+                let colon = if reason.is_empty() { "" } else { ": " };
+                self.skipped.push(format!("{name}{colon}{reason}"));
             }
         }
     }
@@ -122,16 +124,23 @@ running 3 tests
 test one ... ok
 test two::three ... ignored, needs root
 test padded          ... ignored
+test mimic           ... ignored (reaches into a node, and KUBECONFIG names a cluster)
 test four ... FAILED
-test result: FAILED. 5 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.1s
+test result: FAILED. 5 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.1s
 test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
         output.lines().for_each(|line| tally.read(line));
         let expected = Tally {
             passed: 12,
             failed: vec!["four".to_owned()],
-            skipped: vec!["two::three: needs root".to_owned(), "padded".to_owned()],
+            skipped: [
+                "two::three: needs root",
+                "padded",
+                "mimic: reaches into a node, and KUBECONFIG names a cluster",
+            ]
+            .map(str::to_owned)
+            .into(),
             counted_failed: 1,
-            counted_skipped: 2,
+            counted_skipped: 3,
         };
         assert_eq!(tally, expected);
     }
