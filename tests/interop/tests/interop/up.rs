@@ -118,7 +118,8 @@ fn turnctl(manifest: &NamedTempFile) -> anyhow::Result<Command> {
 fn build() -> anyhow::Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "turnctl", "--message-format", "json"])
+        // Of the whole workspace, with whose features everything is built already.
+        .args(["build", "--quiet", "--workspace", "--bin", "turnctl", "--message-format", "json"])
         .stderr(Stdio::inherit())
         .output()?;
     ensure!(built.status.success(), "turnctl does not build");
