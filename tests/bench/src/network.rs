@@ -6,8 +6,9 @@
 //!   peers   10.99.2.2 ---- cable ---- 10.99.2.1
 //! ```
 //!
-//! A cable is a pair of veth devices. Each end polls (GRO is what makes a veth end do so), in a
-//! kernel thread of its own that is pinned: those of the server's ends to the server's core, so that
+//! A cable is a pair of veth devices. Each end polls (GRO is what makes a veth end able to, and that
+//! the other end has no TSO is what makes it do so for every frame: else the sender's core pays for
+//! the receiver's stack), in a kernel thread of its own that is pinned: those of the server's ends to the server's core, so that
 //! what the kernel does for the server is paid there, and those of the other ends to the load's
 //! core. The outer ends have no addresses: packet sockets stand for all clients and all peers.
 
@@ -140,8 +141,8 @@ impl Network {
             "link", "add", inner, "address", &inner_mac, "netns", server, "type", "veth", "peer",
             "name", outer, "address", &outer_mac, "netns", outside,
         ])?;
-        self.shell(server, &format!("ethtool -K {inner} gro on"))?;
-        self.shell(outside, &format!("ethtool -K {outer} gro on"))?;
+        self.shell(server, &format!("ethtool -K {inner} gro on tso off"))?;
+        self.shell(outside, &format!("ethtool -K {outer} gro on tso off"))?;
         let address = format!("{}/24", cable.inner_address);
         ip(&["-n", server, "address", "add", &address, "dev", inner])?;
         ip(&["-n", server, "link", "set", inner, "up"])?;
