@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use anyhow::{Result, ensure};
@@ -10,7 +10,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Whether somebody wants the run to end.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt {
+    /// Whether a signal has come.
+    any: Arc<AtomicBool>,
+    /// Which one; zero before.
+    which: Arc<AtomicUsize>,
+}
 
 impl Interrupt {
     /// Listens to SIGINT, SIGTERM and SIGHUP from now on. A second one ends the program at once.
@@ -18,12 +23,11 @@ impl Interrupt {
         let interrupt = Self::default();
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             let exit_code = 128 + signal;
-            signal_hook::flag::register_conditional_shutdown(
-                signal,
-                exit_code,
-                Arc::clone(&interrupt.0),
-            )?;
-            signal_hook::flag::register(signal, Arc::clone(&interrupt.0))?;
+            let any = || Arc::clone(&interrupt.any);
+            signal_hook::flag::register_conditional_shutdown(signal, exit_code, any())?;
+            let (which, number) = (Arc::clone(&interrupt.which), usize::try_from(signal)?);
+            signal_hook::flag::register_usize(signal, which, number)?;
+            signal_hook::flag::register(signal, any())?;
         }
         Ok(interrupt)
     }
@@ -33,7 +37,8 @@ impl Interrupt {
     /// # Errors
     /// When somebody does.
     pub(crate) fn check(&self) -> Result<()> {
-        ensure!(!self.0.load(Ordering::Relaxed), "interrupted");
+        let which = self.which.load(Ordering::Relaxed);
+        ensure!(!self.any.load(Ordering::Relaxed), "interrupted by signal {which}");
         Ok(())
     }
 }

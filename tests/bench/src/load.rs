@@ -199,12 +199,11 @@ impl<'a> Load<'a> {
 fn count(frame: &[u8], trial: u32, size: usize, counts: &mut [u32]) {
     let Some(datagram) = frame::decode(frame) else { return };
     let flow = crate::flows::flow_of(datagram.to.port());
-    // Whatever the server has put in front of it, the payload is the end.
-    let Some(start) = datagram.payload.len().checked_sub(size) else { return };
-    let found = datagram.payload.get(start..start + MARK_LEN);
-    if found == Some(&mark(trial, flow))
-        && let Some(count) = counts.get_mut(flow)
-    {
+    let mark = mark(trial, flow);
+    // A server may put attributes on both sides of it, each a multiple of four bytes long.
+    let mut places = (0..).step_by(4).take_while(|start| start + size <= datagram.payload.len());
+    let found = places.any(|start| datagram.payload[start..].starts_with(&mark));
+    if found && let Some(count) = counts.get_mut(flow) {
         *count += 1;
     }
 }
@@ -249,9 +248,10 @@ mod tests {
             count(&frame, 7, MARK_LEN + 20, &mut counts);
         };
         check(7, 2, 2, &[0x40, 0, 0, 32]);
+        check(7, 2, 2, &[9; 32]);
         check(7, 3, 3, &[]);
         check(6, 1, 1, &[]);
         check(7, 0, 1, &[]);
-        assert_eq!(counts, [0, 0, 1, 1]);
+        assert_eq!(counts, [0, 0, 2, 1]);
     }
 }

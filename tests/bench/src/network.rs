@@ -43,9 +43,9 @@ pub(crate) const PEER_NETWORK: &str = "10.99.2.0/24";
 /// How long the kernel may take to start a polling thread.
 const THREAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The real-time priority of the kernel's polling: it goes before all programs, the server too, as
-/// it does where it runs in an interrupt.
-const POLLING_PRIORITY: &str = "1";
+/// The real-time priority of the kernel's polling, which so goes before all programs, the server
+/// too, as it does where it runs in an interrupt; and of the load, which has to be punctual.
+const PRIORITY: &str = "1";
 
 /// A cable between the server and the outside.
 struct Cable {
@@ -175,7 +175,7 @@ impl Network {
             std::thread::sleep(Duration::from_millis(5));
         };
         pin(thread, core)?;
-        run("chrt", &["--fifo", "--pid", POLLING_PRIORITY, &thread.to_string()])
+        go_first(thread)
     }
 
     fn shell(&self, namespace: &str, line: &str) -> Result<()> {
@@ -197,6 +197,12 @@ pub(crate) fn pin(thread: Pid, core: usize) -> Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core)?;
     sched_setaffinity(thread, &cores).with_context(|| format!("pin {thread} to core {core}"))
+}
+
+/// Lets a thread go before all others of its core.
+pub(crate) fn go_first(thread: Pid) -> Result<()> {
+    // What it starts is a program like all others again.
+    run("chrt", &["--rr", "--reset-on-fork", "--pid", PRIORITY, &thread.to_string()])
 }
 
 fn polling_thread(device: &str) -> Result<Option<Pid>> {

@@ -5,11 +5,12 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 /// Programs, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("taskset", "util-linux"),
     ("chrt", "util-linux"),
+    ("setsid", "util-linux"),
     ("setpriv", "util-linux"),
     ("nice", "coreutils"),
     ("turnserver", "coturn"),

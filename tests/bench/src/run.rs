@@ -10,7 +10,7 @@ use crate::{
     flows::{self, Mode, Wanted},
     interrupt::Interrupt,
     load::{Load, Trial},
-    network::{Cores, Network, pin},
+    network::{Cores, Network, go_first, pin},
     requirement,
     search::Search,
     server::{self, Kind, Server, Setup},
@@ -25,9 +25,6 @@ const START: f64 = 20_000.0;
 
 /// How close a search comes, as a fraction of the rate.
 const PRECISION: f64 = 0.02;
-
-/// The priority of the load, above other programs of the machine.
-const LOAD_NICE: i32 = -20;
 
 /// How often a trial is made at most when it is the generator that fails: the machine may have been
 /// busy.
@@ -122,6 +119,7 @@ impl Bench<'_> {
         let wanted = Wanted { count: cli.flows, size, mode: cli.mode, secret };
         let flows = flows::make(wanted, &mut links, &mut server, &self.interrupt)
             .with_context(|| format!("{} does not serve", kind.name()))?;
+        server.raise_priority()?;
         let mut load = Load::new(flows, &mut links, size, &self.interrupt);
         load.verify().with_context(|| format!("{} does not relay", kind.name()))?;
         let found = self.search(&mut load, &mut server)?;
@@ -208,7 +206,8 @@ impl Bench<'_> {
 fn prepare_this_thread(core: usize) -> Result<()> {
     pin(Pid::from_raw(0), core)?;
     nix::sys::prctl::set_timerslack(1)?;
-    Ok(rustix::process::setpriority_process(None, LOAD_NICE)?)
+    // The first thread of a process, which this is, has the process's number.
+    go_first(Pid::this())
 }
 
 /// What this was measured on and with.

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -74,8 +75,8 @@ impl Server {
         let mut command = setup.network.in_server();
         // Each of them becomes the next one: the process is the server itself in the end, and it
         // cannot outlive this one.
-        command.args(["setpriv", "--pdeathsig", "KILL", "--", "nice", "-n", NICE]);
-        command.args(["taskset", "-c", &setup.core.to_string()]);
+        command.args(["setpriv", "--pdeathsig", "KILL", "--", "setsid"]);
+        command.args(["nice", "-n", NICE, "taskset", "-c", &setup.core.to_string()]);
         match kind {
             Kind::Turnpike => turnpike(&mut command, setup)?,
             Kind::Coturn => coturn(&mut command, setup),
@@ -88,6 +89,15 @@ impl Server {
             .spawn()
             .with_context(|| format!("start {}", kind.name()))?;
         Ok(Self { kind, child, log })
+    }
+
+    /// Lets it go before other programs of the machine. Where Linux groups processes by session, a
+    /// process's own priority counts only within its session, so the session has one too.
+    pub(crate) fn raise_priority(&self) -> Result<()> {
+        match fs::write(format!("/proc/{}/autogroup", self.child.id()), NICE) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.context("raise the priority of the server's session"),
+        }
     }
 
     /// That it still runs.
