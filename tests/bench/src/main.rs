@@ -26,8 +26,9 @@
 //! datagrams to clients that come late, not those to peers that are dropped. No run of the present
 //! form has gone through all its rounds, and none with indications.
 //!
-//! Where the time goes, by perf and strace at the limit: in the kernel's UDP path, three quarters of
-//! the calls being one `sendto` for each datagram; Turnpike's own code is below 2 %.
+//! Where the time goes, by perf and strace above the limit (160,000 per second offered, of the
+//! second line's form): in the kernel's UDP path. Of the system calls nine in ten are one `sendto`
+//! for each datagram; the one function of Turnpike among the fifty most sampled symbols has 0.25 %.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
