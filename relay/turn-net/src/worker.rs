@@ -35,11 +35,6 @@ const RELAYED_BATCH: usize = 8;
 /// How many batches, or reads, or connections, one socket gets before the others get their turn.
 const TURNS: usize = 16;
 
-/// How many datagrams of peers are relayed before the UDP listeners get a turn in between. All
-/// clients share a listener's buffer, of which the kernel by default grants as much as it does to
-/// each of thousands of relayed sockets: where those have to be served, it would overflow first.
-const PEERS_BETWEEN_CLIENTS: usize = 64;
-
 /// What streams may hold; may change while the worker runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamLimits {
@@ -115,8 +110,6 @@ pub(crate) struct Worker {
     control: mpsc::Receiver<Control>,
     /// Sockets that have more to give than one turn's worth.
     backlog: VecDeque<Source>,
-    /// Datagrams of peers since the listeners had a turn in between.
-    since_clients: usize,
 }
 
 /// All of a worker but the buffer that datagrams lie in.
@@ -172,7 +165,7 @@ impl Worker {
             counters: NetCounters::default(),
         };
         let datagrams = Datagrams::new();
-        Ok(Self { poll, engine, datagrams, control, backlog: VecDeque::new(), since_clients: 0 })
+        Ok(Self { poll, engine, datagrams, control, backlog: VecDeque::new() })
     }
 
     /// Runs until it is told to stop.
@@ -243,36 +236,13 @@ impl Worker {
     fn attend(&mut self, source: Source) {
         let more = match source {
             Source::Udp(index) => self.read_clients(index),
-            Source::Relayed(index) => {
-                let more = self.read_peers(index);
-                self.interleave_clients();
-                more
-            }
+            Source::Relayed(index) => self.read_peers(index),
             Source::Listener(index) => self.engine.accept(index),
             Source::Connection(index) => self.engine.read_connection(index),
             Source::Waker => false,
         };
         if more {
-            self.postpone(source);
-        }
-    }
-
-    /// The kernel tells of a socket once, so one that is left with something has to come again.
-    fn postpone(&mut self, source: Source) {
-        if !self.backlog.contains(&source) {
             self.backlog.push_back(source);
-        }
-    }
-
-    /// Reads clients between peers, when it is time.
-    fn interleave_clients(&mut self) {
-        if self.since_clients >= PEERS_BETWEEN_CLIENTS {
-            self.since_clients = 0;
-            for index in 0..self.engine.udp.len() {
-                if self.read_clients(index) {
-                    self.postpone(Source::Udp(index));
-                }
-            }
         }
     }
 
@@ -302,7 +272,6 @@ impl Worker {
             let Ok(count) = receive(&mut self.datagrams, relayed, RELAYED_BATCH) else {
                 return false;
             };
-            self.since_clients += count;
             let now = Instant::now();
             for datagram in 0..count {
                 let Some(datagram) = self.datagrams.get(datagram) else { continue };
