@@ -1,10 +1,18 @@
 //! What tests may leave behind on the machine: processes, network namespaces, mounts, links,
 //! cgroups. Seen before and after, the difference is theirs.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// The programs that tests start; others of the machine come and go meanwhile.
 const PROGRAMS: [&str; 7] = ["turn", "kube", "etcd", "containerd", "runc", "nsenter", "sandbox"];
+
+/// How long a process may take to go.
+const MOMENT: Duration = Duration::from_secs(10);
 
 /// What there is of such things at a moment.
 #[derive(Debug)]
@@ -24,9 +32,16 @@ impl Leavings {
         Self { seen }
     }
 
-    /// What is there now and was not there then.
+    /// What has come since then and stays: a process that a test has ended may take a moment.
     pub(crate) fn new_since(&self) -> Vec<String> {
-        Self::look().seen.difference(&self.seen).cloned().collect()
+        let deadline = Instant::now() + MOMENT;
+        loop {
+            let left: Vec<_> = Self::look().seen.difference(&self.seen).cloned().collect();
+            if left.is_empty() || Instant::now() >= deadline {
+                return left;
+            }
+            std::thread::sleep(MOMENT / 20);
+        }
     }
 }
 
