@@ -18,6 +18,7 @@
 //! ```
 
 mod bind;
+mod client_path;
 mod connection;
 mod counters;
 mod datagrams;

@@ -9,7 +9,7 @@ use std::{
 use mio::{Interest, Registry, Token, net::UdpSocket};
 use turn_proto::{AllocationId, OpenError, PeerAddr};
 
-use crate::{bind::may_fragment, worker::ClientPath};
+use crate::{bind::may_fragment, client_path::ClientPath};
 
 /// The socket of one allocation.
 pub(crate) struct RelayedSocket {

@@ -22,6 +22,7 @@ use turn_proto::{
 use crate::{
     NetCounters, Snapshot,
     bind::BoundListeners,
+    client_path::ClientPath,
     connection::{Connection, ReadState},
     datagrams::{BATCH, Datagram, Datagrams},
     pending::{ConnectionId, Pending},
@@ -52,15 +53,6 @@ pub(crate) enum Control {
     Drain,
     Snapshot(mpsc::SyncSender<Snapshot>),
     Stop,
-}
-
-/// How a client is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ClientPath {
-    /// Through this one of the UDP listeners.
-    Udp(usize),
-    /// Over this connection.
-    Tcp(ConnectionId),
 }
 
 /// What an event is about.
