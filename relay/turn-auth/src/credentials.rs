@@ -1,6 +1,6 @@
 //! The credentials that are active at a moment.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -8,7 +8,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::{
-    LongTermKey, Nonces, Secret, UnixSeconds,
+    CredentialHash, LongTermKey, Nonces, Offers, PasswordAlgorithm, Secret, UnixSeconds,
+    key::userhash,
+    opaque::prepared,
     time_limited::{password, split},
 };
 
@@ -17,9 +19,71 @@ use crate::{
 pub struct Credentials {
     realm: String,
     secrets: Vec<Secret>,
-    // The keys are the operator's, not an attacker's, so a fixed state is no way in.
-    users: HashMap<String, LongTermKey, FixedState>,
+    hashes: Vec<CredentialHash>,
+    users: Users,
     nonces: Nonces,
+}
+
+/// Users with passwords that do not end.
+#[derive(Clone, Default)]
+struct Users {
+    // The keys are the operator's, not an attacker's, so a fixed state is no way in.
+    keys: HashMap<String, Keys, FixedState>,
+    /// Their names, by what stands for them in USERHASH.
+    by_hash: HashMap<[u8; 32], String, FixedState>,
+}
+
+/// The keys of one user, one for each way to make them.
+#[derive(Clone, PartialEq, Eq)]
+struct Keys {
+    md5: LongTermKey,
+    sha256: LongTermKey,
+}
+
+impl Keys {
+    const fn get(&self, algorithm: PasswordAlgorithm) -> &LongTermKey {
+        match algorithm {
+            PasswordAlgorithm::Md5 => &self.md5,
+            PasswordAlgorithm::Sha256 => &self.sha256,
+        }
+    }
+}
+
+impl Users {
+    /// Users of a realm, with their passwords.
+    fn new<'a>(realm: &str, users: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
+        let mut found = Self::default();
+        for (name, password) in users {
+            let name = prepared(name);
+            let password = str::from_utf8(password.expose()).map_or_else(
+                |_| Cow::Borrowed(password.expose()),
+                |text| match prepared(text) {
+                    Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                    Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+                },
+            );
+            let derive = |algorithm| {
+                LongTermKey::derive(algorithm, name.as_bytes(), realm.as_bytes(), &password)
+            };
+            let keys = Keys {
+                md5: derive(PasswordAlgorithm::Md5),
+                sha256: derive(PasswordAlgorithm::Sha256),
+            };
+            let hash = userhash(name.as_bytes(), realm.as_bytes());
+            found.by_hash.insert(hash, name.clone().into_owned());
+            found.keys.insert(name.into_owned(), keys);
+        }
+        found
+    }
+}
+
+/// How a client names itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity<'a> {
+    /// USERNAME.
+    Name(&'a str),
+    /// USERHASH.
+    Hash(&'a [u8; 32]),
 }
 
 /// Where a user's key comes from.
@@ -38,6 +102,8 @@ pub struct Authenticated {
     /// Whom quotas are charged to: the name of a static user, or what follows the expiry in a
     /// time-limited name.
     pub user: String,
+    /// What the client is called in USERNAME.
+    pub username: String,
     /// The key that the client signs with.
     pub key: LongTermKey,
     /// Where the key comes from.
@@ -45,21 +111,23 @@ pub struct Authenticated {
 }
 
 impl Credentials {
-    /// The credentials of a realm: secrets newest first, static users with their passwords.
+    /// The credentials of a realm: secrets newest first, static users with their passwords. Names
+    /// and passwords are prepared as RFC 8265 says (OpaqueString), as clients have to.
     pub fn new<'a>(
         realm: &str,
         secrets: Vec<Secret>,
         users: impl IntoIterator<Item = (&'a str, &'a Secret)>,
     ) -> Self {
-        let users: HashMap<_, _, FixedState> = users
-            .into_iter()
-            .map(|(name, password)| {
-                let key = LongTermKey::derive(name.as_bytes(), realm.as_bytes(), password.expose());
-                (name.to_owned(), key)
-            })
-            .collect();
+        let realm = prepared(realm).into_owned();
+        let users = Users::new(&realm, users);
         let nonces = nonces(&secrets, &users);
-        Self { realm: realm.to_owned(), secrets, users, nonces }
+        Self { realm, secrets, hashes: vec![CredentialHash::Sha1], users, nonces }
+    }
+
+    /// Takes time-limited credentials under each of these hashes, in place of SHA-1 alone.
+    #[must_use]
+    pub fn with_hashes(self, hashes: Vec<CredentialHash>) -> Self {
+        Self { hashes, ..self }
     }
 
     /// The realm.
@@ -77,28 +145,37 @@ impl Credentials {
     /// Finds the user whose key `verify` accepts. `None` for an unknown user as for a wrong password
     /// or an ended credential; each name is tried against at least one key, so that the time it
     /// takes does not tell which.
+    ///
+    /// A hash names a static user only: which time-limited names there are, nobody knows.
     pub fn authenticate(
         &self,
-        username: &str,
+        identity: Identity<'_>,
+        algorithm: PasswordAlgorithm,
         now: UnixSeconds,
         mut verify: impl FnMut(&LongTermKey) -> bool,
     ) -> Option<Authenticated> {
-        if let Some(key) = self.users.get(username) {
-            let user = username.to_owned();
-            return verify(key).then_some(Authenticated {
-                user,
-                key: *key,
+        let username = match identity {
+            Identity::Name(name) => name,
+            Identity::Hash(hash) => self.users.by_hash.get(hash).map_or("", String::as_str),
+        };
+        if let Some(keys) = self.users.keys.get(username) {
+            let key = *keys.get(algorithm);
+            return verify(&key).then(|| Authenticated {
+                user: username.to_owned(),
+                username: username.to_owned(),
+                key,
                 origin: Origin::Static,
             });
         }
         let Some((expiry, user)) = split(username).filter(|_| !self.secrets.is_empty()) else {
-            let nobody = LongTermKey::derive(username.as_bytes(), self.realm.as_bytes(), b"");
+            let nobody = self.key(algorithm, username, "");
             let _always_refused = verify(&nobody);
             return None;
         };
-        let key = self.secrets.iter().map(|secret| self.key(secret, username)).find(&mut verify)?;
+        let key = self.time_limited_keys(algorithm, username).find(&mut verify)?;
         (now < expiry).then(|| Authenticated {
             user: user.to_owned(),
+            username: username.to_owned(),
             key,
             origin: Origin::TimeLimited,
         })
@@ -107,29 +184,48 @@ impl Credentials {
     /// Whether a static user of this name still has this key.
     #[must_use]
     pub fn still_has(&self, username: &str, key: &LongTermKey) -> bool {
-        self.users.get(username) == Some(key)
+        self.users.keys.get(username).is_some_and(|keys| keys.get(key.algorithm()) == key)
     }
 
-    fn key(&self, secret: &Secret, username: &str) -> LongTermKey {
-        let password = password(secret, username.as_bytes());
-        LongTermKey::derive(username.as_bytes(), self.realm.as_bytes(), password.as_bytes())
+    /// Whether a hash stands for a name, in this realm.
+    #[must_use]
+    pub fn is_hash_of(&self, hash: &[u8; 32], username: &str) -> bool {
+        userhash(username.as_bytes(), self.realm.as_bytes()) == *hash
+    }
+
+    /// The keys that a time-limited name may have: one for each secret and hash.
+    fn time_limited_keys(
+        &self,
+        algorithm: PasswordAlgorithm,
+        username: &str,
+    ) -> impl Iterator<Item = LongTermKey> {
+        let pairs = self.secrets.iter().flat_map(move |secret| {
+            self.hashes.iter().map(move |hash| password(*hash, secret, username.as_bytes()))
+        });
+        pairs.map(move |password| self.key(algorithm, username, &password))
+    }
+
+    fn key(&self, algorithm: PasswordAlgorithm, username: &str, password: &str) -> LongTermKey {
+        let (name, realm) = (username.as_bytes(), self.realm.as_bytes());
+        LongTermKey::derive(algorithm, name, realm, password.as_bytes())
     }
 }
 
 /// The nonces are keyed by the shared secrets; where there is none, by all the users' keys, in the
-/// order of their names.
-fn nonces(secrets: &[Secret], users: &HashMap<String, LongTermKey, FixedState>) -> Nonces {
+/// order of their names. Where all users are known, they may name themselves by a hash.
+fn nonces(secrets: &[Secret], users: &Users) -> Nonces {
+    let offers = Offers { username_anonymity: secrets.is_empty() };
     if !secrets.is_empty() {
-        return Nonces::new(secrets.iter().map(Secret::expose));
+        return Nonces::new(secrets.iter().map(Secret::expose), offers);
     }
-    let mut sorted: Vec<_> = users.iter().collect();
+    let mut sorted: Vec<_> = users.keys.iter().collect();
     sorted.sort_by_key(|(name, _)| name.as_str());
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
     let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(b"turnpike users").expect("any key");
-    for (_, key) in sorted {
-        mac.update(key.as_bytes());
+    for (_, keys) in sorted {
+        mac.update(keys.md5.as_bytes());
     }
-    Nonces::new([&mac.finalize().into_bytes()[..]])
+    Nonces::new([&mac.finalize().into_bytes()[..]], offers)
 }
 
 impl fmt::Debug for Credentials {
@@ -137,7 +233,7 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("realm", &self.realm)
             .field("secrets", &self.secrets.len())
-            .field("users", &self.users.len())
+            .field("users", &self.users.keys.len())
             .finish_non_exhaustive()
     }
 }
@@ -160,9 +256,26 @@ mod tests {
 
     /// Authenticates a client that signs with `password`.
     fn check(username: &str, password: &str) -> Option<(String, Origin)> {
-        let key = LongTermKey::derive(username.as_bytes(), b"realm", password.as_bytes());
-        credentials()
-            .authenticate(username, NOW, |candidate| *candidate == key)
+        check_with(
+            &credentials(),
+            Identity::Name(username),
+            PasswordAlgorithm::Md5,
+            username,
+            password,
+        )
+    }
+
+    fn check_with(
+        credentials: &Credentials,
+        identity: Identity<'_>,
+        algorithm: PasswordAlgorithm,
+        username: &str,
+        password: &str,
+    ) -> Option<(String, Origin)> {
+        let (name, password) = (username.as_bytes(), password.as_bytes());
+        let key = LongTermKey::derive(algorithm, name, b"realm", password);
+        credentials
+            .authenticate(identity, algorithm, NOW, |candidate| *candidate == key)
             .map(|found| (found.user, found.origin))
     }
 
@@ -189,6 +302,56 @@ mod tests {
         assert_eq!(check("bob", "other"), None);
         assert_eq!(check("eve", "pass"), None);
         assert_eq!(check("eve", ""), None, "not even with what unknown users are tried against");
+    }
+
+    #[test]
+    fn a_key_of_sha_256_lets_in_as_one_of_md5_does() {
+        let check = |name, password| {
+            let identity = Identity::Name(name);
+            check_with(&credentials(), identity, PasswordAlgorithm::Sha256, name, password)
+        };
+        assert_eq!(check("bob", "pass"), Some(("bob".to_owned(), Origin::Static)));
+        assert_eq!(check("bob", "other"), None);
+        let minted = TimeLimitedCredential::mint(&secret("old"), "alice", UnixSeconds(NOW.0 + 1));
+        let alice = Some(("alice".to_owned(), Origin::TimeLimited));
+        assert_eq!(check(&minted.username, &minted.password), alice);
+    }
+
+    #[test]
+    fn a_hash_names_a_static_user() {
+        let check = |hashed: &str, password| {
+            let hash = userhash(hashed.as_bytes(), b"realm");
+            let identity = Identity::Hash(&hash);
+            check_with(&credentials(), identity, PasswordAlgorithm::Sha256, "bob", password)
+        };
+        assert_eq!(check("bob", "pass"), Some(("bob".to_owned(), Origin::Static)));
+        assert_eq!(check("bob", "other"), None);
+        assert_eq!(check("eve", "pass"), None);
+    }
+
+    #[test]
+    fn a_password_under_sha_256_is_taken_when_asked_for_and_only_then() {
+        let expires_at = UnixSeconds(NOW.0 + 1);
+        let (hash, north) = (CredentialHash::Sha256, secret("new"));
+        let minted = TimeLimitedCredential::mint_with(hash, &north, "alice", expires_at);
+        let check = |credentials: &Credentials| {
+            let (name, password) = (&minted.username, &minted.password);
+            let identity = Identity::Name(name);
+            check_with(credentials, identity, PasswordAlgorithm::Md5, name, password).is_some()
+        };
+        assert!(!check(&credentials()));
+        let both = vec![CredentialHash::Sha1, CredentialHash::Sha256];
+        assert!(check(&credentials().with_hashes(both)));
+    }
+
+    #[test]
+    fn names_and_passwords_are_compared_as_opaque_strings() {
+        let (decomposed, password) = ("rene\u{301}", secret("a\u{a0}b"));
+        let credentials = Credentials::new("realm", Vec::new(), [(decomposed, &password)]);
+        let name = "ren\u{e9}";
+        let identity = Identity::Name(name);
+        let found = check_with(&credentials, identity, PasswordAlgorithm::Md5, name, "a b");
+        assert_eq!(found, Some((name.to_owned(), Origin::Static)));
     }
 
     #[test]

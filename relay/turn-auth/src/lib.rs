@@ -7,14 +7,15 @@
 mod credentials;
 mod key;
 mod nonce;
+mod opaque;
 mod secret;
 mod time_limited;
 
-pub use credentials::{Authenticated, Credentials, Origin};
-pub use key::LongTermKey;
-pub use nonce::{NONCE_LEN, Nonces, StaleNonce};
+pub use credentials::{Authenticated, Credentials, Identity, Origin};
+pub use key::{LongTermKey, PasswordAlgorithm, userhash};
+pub use nonce::{NONCE_LEN, Nonces, Offers, StaleNonce};
 pub use secret::{EmptySecret, Secret};
-pub use time_limited::TimeLimitedCredential;
+pub use time_limited::{CredentialHash, TimeLimitedCredential};
 
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

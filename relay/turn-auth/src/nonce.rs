@@ -1,14 +1,17 @@
 //! Nonces without state (RFC 8489, section 9.2.1).
 //!
-//! A nonce is the time at which it was made and a MAC over that time and the client's IP address.
-//! Not over its port: a client behind a NAT that gives it a new port keeps its nonce. It is accepted
+//! A nonce starts with the cookie of RFC 8489, section 9.2, and the bits that say what the server
+//! offers. Then come the time at which it was made and a MAC over all that and the client's IP address:
+//! somebody between who takes an offer out of the nonce makes it a stale one.
+//!
+//! The MAC is not over the client's port: a client behind a NAT that gives it a new port keeps its nonce. It is accepted
 //! for an hour, since clients take a stale nonce on Allocate for a failure (turn clients retry a 401
 //! once, and a 438 on Allocate not at all). Eight bytes of MAC are enough: a forged nonce has to be tried
 //! against a relay, and lets nobody in, since the credentials are judged after it.
 
 use std::{fmt, net::IpAddr};
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -18,8 +21,38 @@ const TIME_LEN: usize = 4;
 const MAC_LEN: usize = 8;
 const RAW_LEN: usize = TIME_LEN + MAC_LEN;
 
+/// How each nonce starts that says what the server offers (RFC 8489, section 9.2).
+const COOKIE: &[u8; 9] = b"obMatJos2";
+
+/// Bytes of offers, and characters that they become.
+const OFFERS_LEN: usize = 3;
+const OFFERS_TEXT_LEN: usize = 4;
+
+/// Where the time and the MAC start.
+const RAW_AT: usize = COOKIE.len() + OFFERS_TEXT_LEN;
+
 /// The length of a nonce, in bytes: short, since it goes to clients that have proved nothing yet.
-pub const NONCE_LEN: usize = RAW_LEN.div_ceil(3) * 4;
+pub const NONCE_LEN: usize = RAW_AT + RAW_LEN.div_ceil(3) * 4;
+
+/// What a server offers beyond RFC 5389 (RFC 8489, section 18.1). Other ways than MD5 to make a key
+/// are always offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offers {
+    /// That users name themselves by a hash. A server can only tell whom it means if it has a list
+    /// of its users.
+    pub username_anonymity: bool,
+}
+
+impl Offers {
+    /// Bit 0, "password algorithms", is the leftmost one.
+    const PASSWORD_ALGORITHMS: u8 = 0x80;
+    const USERNAME_ANONYMITY: u8 = 0x40;
+
+    const fn to_bytes(self) -> [u8; OFFERS_LEN] {
+        let anonymity = if self.username_anonymity { Self::USERNAME_ANONYMITY } else { 0 };
+        [Self::PASSWORD_ALGORITHMS | anonymity, 0, 0]
+    }
+}
 
 /// How long a nonce is accepted, in seconds.
 const VALID_SECONDS: u64 = 3600;
@@ -36,32 +69,36 @@ pub struct StaleNonce;
 #[derive(Clone)]
 pub struct Nonces {
     keys: Vec<Hmac<Sha256>>,
+    offers: Offers,
 }
 
 impl Nonces {
     /// Nonces under keys that are made of pieces of secret material, the newest first.
-    pub(crate) fn new<'a>(material: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn new<'a>(material: impl IntoIterator<Item = &'a [u8]>, offers: Offers) -> Self {
         let keys = material.into_iter().map(|secret| {
             // The secret signs credentials too: what is handed out must not be a MAC under it.
             let mut key = keyed(secret);
             key.update(b"turnpike nonce key");
             keyed(&key.finalize().into_bytes())
         });
-        Self { keys: keys.collect() }
+        Self { keys: keys.collect(), offers }
     }
 
     /// Makes a nonce for a client: ASCII.
     #[must_use]
     pub fn issue(&self, client: IpAddr, now: UnixSeconds) -> [u8; NONCE_LEN] {
+        let offers = self.offers.to_bytes();
         let mut raw = [0; RAW_LEN];
         raw[..TIME_LEN].copy_from_slice(&wire_time(now).to_be_bytes());
         if let Some(key) = self.keys.first() {
-            let mac = over(key, client, now).finalize().into_bytes();
+            let mac = over(key, offers, client, now).finalize().into_bytes();
             raw[TIME_LEN..].copy_from_slice(&mac[..MAC_LEN]);
         }
         let mut text = [0; NONCE_LEN];
-        // 12 bytes are exactly 16 characters, so this cannot fail.
-        let _written = URL_SAFE_NO_PAD.encode_slice(raw, &mut text);
+        text[..COOKIE.len()].copy_from_slice(COOKIE);
+        // 3 bytes are exactly 4 characters and 12 bytes 16, so neither can fail.
+        let _written = STANDARD_NO_PAD.encode_slice(offers, &mut text[COOKIE.len()..RAW_AT]);
+        let _written = STANDARD_NO_PAD.encode_slice(raw, &mut text[RAW_AT..]);
         text
     }
 
@@ -70,7 +107,7 @@ impl Nonces {
     /// # Errors
     /// When it is too old, or not one of this fleet's for that address.
     pub fn verify(&self, nonce: &[u8], client: IpAddr, now: UnixSeconds) -> Result<(), StaleNonce> {
-        let raw = decode(nonce)?;
+        let (offers, raw) = decode(nonce)?;
         let (time, mac) = raw.split_first_chunk::<TIME_LEN>().ok_or(StaleNonce)?;
         let issued = UnixSeconds(u32::from_be_bytes(*time).into());
         let young = issued.0 <= now.0.saturating_add(SKEW_SECONDS)
@@ -78,7 +115,7 @@ impl Nonces {
         let ours = self
             .keys
             .iter()
-            .any(|key| over(key, client, issued).verify_truncated_left(mac).is_ok());
+            .any(|key| over(key, offers, client, issued).verify_truncated_left(mac).is_ok());
         if young && ours { Ok(()) } else { Err(StaleNonce) }
     }
 }
@@ -94,8 +131,14 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any key")
 }
 
-fn over(key: &Hmac<Sha256>, client: IpAddr, time: UnixSeconds) -> Hmac<Sha256> {
+fn over(
+    key: &Hmac<Sha256>,
+    offers: [u8; OFFERS_LEN],
+    client: IpAddr,
+    time: UnixSeconds,
+) -> Hmac<Sha256> {
     let mut mac = key.clone();
+    mac.update(&offers);
     mac.update(&wire_time(time).to_be_bytes());
     match client.to_canonical() {
         IpAddr::V4(v4) => mac.update(&v4.octets()),
@@ -109,10 +152,16 @@ fn wire_time(time: UnixSeconds) -> u32 {
     u32::try_from(time.0).unwrap_or(u32::MAX)
 }
 
-fn decode(nonce: &[u8]) -> Result<[u8; RAW_LEN], StaleNonce> {
-    let mut raw = [0; RAW_LEN];
-    match URL_SAFE_NO_PAD.decode_slice(nonce, &mut raw) {
-        Ok(RAW_LEN) => Ok(raw),
+fn decode(nonce: &[u8]) -> Result<([u8; OFFERS_LEN], [u8; RAW_LEN]), StaleNonce> {
+    let rest = nonce.strip_prefix(COOKIE).ok_or(StaleNonce)?;
+    let (offers, rest) = rest.split_at_checked(OFFERS_TEXT_LEN).ok_or(StaleNonce)?;
+    Ok((decode_exactly(offers)?, decode_exactly(rest)?))
+}
+
+fn decode_exactly<const LEN: usize>(text: &[u8]) -> Result<[u8; LEN], StaleNonce> {
+    let mut bytes = [0; LEN];
+    match STANDARD_NO_PAD.decode_slice(text, &mut bytes) {
+        Ok(len) if len == LEN => Ok(bytes),
         _ => Err(StaleNonce),
     }
 }
@@ -120,6 +169,8 @@ fn decode(nonce: &[u8]) -> Result<[u8; RAW_LEN], StaleNonce> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NAMED: Offers = Offers { username_anonymity: false };
 
     const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
 
@@ -129,9 +180,9 @@ mod tests {
 
     #[test]
     fn a_nonce_is_taken_by_every_relay_that_has_the_secret_and_by_no_other() {
-        let old = Nonces::new([&b"old"[..]]);
-        let rotating = Nonces::new([&b"new"[..], b"old"]);
-        let new = Nonces::new([&b"new"[..]]);
+        let old = Nonces::new([&b"old"[..]], NAMED);
+        let rotating = Nonces::new([&b"new"[..], b"old"], NAMED);
+        let new = Nonces::new([&b"new"[..]], NAMED);
         let nonce = old.issue(ip("192.0.2.1"), NOW);
         assert_eq!(old.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
         assert_eq!(rotating.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
@@ -142,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_nonce_is_bound_to_the_address_and_an_hour() {
-        let nonces = Nonces::new([&b"secret"[..]]);
+        let nonces = Nonces::new([&b"secret"[..]], NAMED);
         let nonce = nonces.issue(ip("192.0.2.1"), NOW);
         let verify = |client, seconds: i64| {
             nonces.verify(&nonce, ip(client), UnixSeconds(NOW.0.saturating_add_signed(seconds)))
@@ -157,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_changed_nonce_is_stale() {
-        let nonces = Nonces::new([&b"secret"[..]]);
+        let nonces = Nonces::new([&b"secret"[..]], NAMED);
         let nonce = nonces.issue(ip("2001:db8::1"), NOW);
         for index in 0..nonce.len() {
             let mut changed = nonce;

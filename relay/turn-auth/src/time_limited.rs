@@ -2,31 +2,53 @@
 //!
 //! The username is `expiry:user`, the expiry in seconds since 1970; the password is base64 of
 //! HMAC-SHA1 over the username under a secret that service and relays share. The scheme is that of
-//! draft-uberti-behave-turn-rest, which coturn calls `use-auth-secret`.
+//! draft-uberti-behave-turn-rest, which coturn calls `use-auth-secret`. HMAC-SHA256 in its place is
+//! our addition, for services that must not use SHA-1.
 
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
+use sha2::Sha256;
 
 use crate::{Secret, UnixSeconds};
+
+/// The hash that makes the password of a time-limited credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CredentialHash {
+    /// HMAC-SHA1: what every other server and service takes.
+    Sha1,
+    /// HMAC-SHA256.
+    Sha256,
+}
 
 /// A username and its password, both for the wire.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TimeLimitedCredential {
     /// `expiry:user`.
     pub username: String,
-    /// Base64 of 20 bytes.
+    /// Base64 of 20 bytes, or of 32 under SHA-256.
     pub password: String,
 }
 
 impl TimeLimitedCredential {
-    /// Makes the credential of a user that ends at `expires_at`.
+    /// Makes the credential of a user that ends at `expires_at`, under HMAC-SHA1.
     #[must_use]
     pub fn mint(secret: &Secret, user: &str, expires_at: UnixSeconds) -> Self {
+        Self::mint_with(CredentialHash::Sha1, secret, user, expires_at)
+    }
+
+    /// The same, under a hash of choice.
+    #[must_use]
+    pub fn mint_with(
+        hash: CredentialHash,
+        secret: &Secret,
+        user: &str,
+        expires_at: UnixSeconds,
+    ) -> Self {
         let username = format!("{}:{user}", expires_at.0);
-        let password = password(secret, username.as_bytes());
+        let password = password(hash, secret, username.as_bytes());
         Self { username, password }
     }
 }
@@ -40,11 +62,18 @@ impl fmt::Debug for TimeLimitedCredential {
 }
 
 /// The password of a time-limited username under a secret.
-pub(crate) fn password(secret: &Secret, username: &[u8]) -> String {
+pub(crate) fn password(hash: CredentialHash, secret: &Secret, username: &[u8]) -> String {
+    match hash {
+        CredentialHash::Sha1 => STANDARD.encode(mac::<Hmac<Sha1>>(secret, username)),
+        CredentialHash::Sha256 => STANDARD.encode(mac::<Hmac<Sha256>>(secret, username)),
+    }
+}
+
+fn mac<M: Mac + KeyInit>(secret: &Secret, text: &[u8]) -> impl AsRef<[u8]> + use<M> {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
-    let mut mac = <Hmac<Sha1> as KeyInit>::new_from_slice(secret.expose()).expect("any key");
-    mac.update(username);
-    STANDARD.encode(mac.finalize().into_bytes())
+    let mut mac = <M as KeyInit>::new_from_slice(secret.expose()).expect("any key");
+    mac.update(text);
+    mac.finalize().into_bytes()
 }
 
 /// The expiry and the user of a time-limited username; `None` when it is not of that form. A name
@@ -69,6 +98,16 @@ mod tests {
         let credential = TimeLimitedCredential::mint(&secret, "alice", UnixSeconds(1_700_000_000));
         assert_eq!(credential.username, "1700000000:alice");
         assert_eq!(credential.password, "Cd/49soE35ICqcJF/bCTn8Z4OyE=");
+    }
+
+    /// `echo -n 1700000000:alice | openssl dgst -sha256 -hmac north -binary | base64`
+    #[test]
+    fn the_password_under_sha_256_is_what_openssl_makes() {
+        let secret = Secret::from_file(b"north\n").expect("not empty");
+        let hash = CredentialHash::Sha256;
+        let expires_at = UnixSeconds(1_700_000_000);
+        let credential = TimeLimitedCredential::mint_with(hash, &secret, "alice", expires_at);
+        assert_eq!(credential.password, "EuME0Xh0HllnbpbObfs8aBsd78Vr1EMwxArqbyCrGl8=");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The long-term credential mechanism of a server (RFC 8489, section 9.2.4).
 
-use turn_auth::{Authenticated, Credentials, LongTermKey, Origin, UnixSeconds};
+use turn_auth::{Authenticated, Credentials, Identity, LongTermKey, Origin, UnixSeconds};
 use turn_wire::{
     Message,
-    attribute::{Nonce, Realm, Username},
+    attribute::{Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, Userhash, Username},
 };
 
 use crate::{FiveTuple, Refusal, allocation::Allocation, reply::Signature};
@@ -27,46 +27,90 @@ pub(crate) fn authenticate(
     allocation: Option<&Allocation>,
     now: UnixSeconds,
 ) -> Result<Proof, Refusal> {
+    // Who signs both ways is judged by the better one (RFC 8489, section 9.2.4).
     let signature = match (message.has_integrity_sha256(), message.has_integrity()) {
         (true, _) => Signature::Sha256,
         (false, true) => Signature::Sha1,
         (false, false) => return Err(Refusal::Unauthenticated),
     };
-    let (username, nonce) = named(message)?;
+    let claim = Claim::of(message)?;
     credentials
         .nonces()
-        .verify(nonce, from.client.0.ip(), now)
+        .verify(claim.nonce, from.client.0.ip(), now)
         .map_err(|_stale| Refusal::StaleNonce)?;
+    let algorithm = password_algorithm(message)?;
+    let identity = claim.identity()?;
     let verify = |key: &LongTermKey| match signature {
         Signature::Sha1 => message.verify_integrity(key.as_bytes()),
         Signature::Sha256 => message.verify_integrity_sha256(key.as_bytes()),
     };
     if let Some(allocation) = allocation
-        && let Some(key) = kept_key(credentials, allocation, username)
+        && let Some(key) = kept_key(credentials, allocation, identity)
+        && key.algorithm() == algorithm
         && verify(&key)
     {
         return Ok(Proof {
             user: allocation.user.clone(),
-            username: username.to_owned(),
+            username: allocation.username.clone(),
             key,
             origin: allocation.origin,
             signature,
         });
     }
-    let Authenticated { user, key, origin } =
-        credentials.authenticate(username, now, verify).ok_or(Refusal::Unauthenticated)?;
-    Ok(Proof { user, username: username.to_owned(), key, origin, signature })
+    let Authenticated { user, username, key, origin } = credentials
+        .authenticate(identity, algorithm, now, verify)
+        .ok_or(Refusal::Unauthenticated)?;
+    Ok(Proof { user, username, key, origin, signature })
 }
 
-/// The name and the nonce. What is signed but lacks one of them, or the realm, is a bad request.
-fn named<'a>(message: &Message<'a>) -> Result<(&'a str, &'a [u8]), Refusal> {
+/// Who a request says it is from.
+struct Claim<'a> {
+    /// USERNAME.
+    name: Option<&'a [u8]>,
+    /// USERHASH.
+    hash: Option<[u8; 32]>,
+    nonce: &'a [u8],
+}
+
+impl<'a> Claim<'a> {
+    /// What is signed but lacks one of these, or the realm, is a bad request.
+    fn of(message: &Message<'a>) -> Result<Self, Refusal> {
+        let bad = Refusal::BadRequest;
+        let name = message.get::<Username<'_>>().map_err(|_| bad)?.map(|name| name.0);
+        let hash = message.get::<Userhash>().map_err(|_| bad)?.map(|hash| hash.0);
+        let nonce = message.get::<Nonce<'_>>().map_err(|_| bad)?.ok_or(bad)?.0;
+        message.get::<Realm<'_>>().map_err(|_| bad)?.ok_or(bad)?;
+        if name.is_none() && hash.is_none() {
+            return Err(bad);
+        }
+        Ok(Self { name, hash, nonce })
+    }
+
+    /// A name that is not UTF-8 is nobody's.
+    fn identity(&self) -> Result<Identity<'_>, Refusal> {
+        let nobody = Refusal::Unauthenticated;
+        match (self.name, &self.hash) {
+            (Some(name), _) => str::from_utf8(name).map(Identity::Name).map_err(|_| nobody),
+            (None, Some(hash)) => Ok(Identity::Hash(hash)),
+            (None, None) => Err(nobody),
+        }
+    }
+}
+
+/// How the client made its key (RFC 8489, section 9.2.4). Each of our nonces offers a choice, so a
+/// client that says which it took says also what it was offered: were the offer changed on its way,
+/// it shows here.
+fn password_algorithm(message: &Message<'_>) -> Result<turn_auth::PasswordAlgorithm, Refusal> {
     let bad = Refusal::BadRequest;
-    let username = message.get::<Username<'_>>().map_err(|_| bad)?.ok_or(bad)?;
-    let nonce = message.get::<Nonce<'_>>().map_err(|_| bad)?.ok_or(bad)?;
-    message.get::<Realm<'_>>().map_err(|_| bad)?.ok_or(bad)?;
-    // A name that is not UTF-8 is nobody's.
-    let username = std::str::from_utf8(username.0).map_err(|_| Refusal::Unauthenticated)?;
-    Ok((username, nonce.0))
+    let offered = message.get::<PasswordAlgorithms<'_>>().map_err(|_| bad)?;
+    let chosen = message.get::<PasswordAlgorithm<'_>>().map_err(|_| bad)?;
+    match (offered, chosen) {
+        (None, None) => Ok(turn_auth::PasswordAlgorithm::Md5),
+        (Some(offered), Some(chosen)) if offered == PasswordAlgorithms::default() => {
+            turn_auth::PasswordAlgorithm::from_number(chosen.algorithm).ok_or(bad)
+        }
+        _ => Err(bad),
+    }
 }
 
 /// The key that the allocation was made with. A client cannot change the credential of an
@@ -74,11 +118,16 @@ fn named<'a>(message: &Message<'a>) -> Result<(&'a str, &'a [u8]), Refusal> {
 fn kept_key(
     credentials: &Credentials,
     allocation: &Allocation,
-    username: &str,
+    identity: Identity<'_>,
 ) -> Option<LongTermKey> {
+    let username = &allocation.username;
     let goes_on = match allocation.origin {
         Origin::TimeLimited => true,
         Origin::Static => credentials.still_has(username, &allocation.key),
     };
-    (goes_on && allocation.username == username).then_some(allocation.key)
+    let same = match identity {
+        Identity::Name(name) => name == username,
+        Identity::Hash(hash) => credentials.is_hash_of(hash, username),
+    };
+    (goes_on && same).then_some(allocation.key)
 }

@@ -2,8 +2,8 @@
 
 use turn_auth::{LongTermKey, NONCE_LEN};
 use turn_wire::{
-    AttributeType, Class, ErrorCode, Message, MessageWriter, Method, TransactionId,
-    attribute::{Nonce, Realm, UnknownAttributes},
+    AttributeType, Class, ErrorCode, HEADER_LEN, Message, MessageWriter, Method, TransactionId,
+    attribute::{Nonce, PasswordAlgorithms, Realm, UnknownAttributes},
 };
 
 use crate::Refusal;
@@ -45,6 +45,13 @@ pub(crate) struct Reply<'o> {
 /// Room for each answer: a header, the longest realm, a nonce, some unknown attributes, a signature.
 pub(crate) const ANSWER_LEN: usize = 1024;
 
+/// A nonce that is stale from the start.
+const STALE_NONCE: &[u8] = b"none";
+
+/// The longest realm that leaves a brief challenge three times as long as a header: 20 bytes of
+/// header, 8 of ERROR-CODE, 8 of NONCE and 4 of REALM's own header come beside it.
+const BRIEF_REALM_LEN: usize = 3 * HEADER_LEN - (HEADER_LEN + 8 + 8 + 4);
+
 /// How many unknown attributes an answer names.
 const MAX_UNKNOWN: usize = 16;
 
@@ -66,7 +73,7 @@ impl Reply<'_> {
         self.error(request, refusal, signer, |writer| writer)
     }
 
-    /// Writes a refusal that says what to sign the next request with: 401 and 438.
+    /// Writes a refusal that says what to sign the next request with, and how: 401 and 438.
     pub(crate) fn challenge(
         &mut self,
         request: Request,
@@ -75,7 +82,24 @@ impl Reply<'_> {
         nonce: &[u8; NONCE_LEN],
     ) -> usize {
         self.error(request, refusal, &None, |writer| {
-            writer.put(&Realm(realm.as_bytes())).put(&Nonce(nonce))
+            writer
+                .put(&Realm(realm.as_bytes()))
+                .put(&Nonce(nonce))
+                .put(&PasswordAlgorithms::default())
+        })
+    }
+
+    /// Writes the refusal of a request that is a header and nothing else, which no client sends
+    /// but whoever wants a large answer sent to somebody else: at most three times as long.
+    ///
+    /// The nonce is never a fresh one. Who does go on from here is told a real one with a 438; and
+    /// nobody between gets a nonce without an offer in it to hand to others.
+    pub(crate) fn challenge_briefly(&mut self, request: Request, realm: &str) -> usize {
+        if realm.len() > BRIEF_REALM_LEN {
+            return self.refuse(request, Refusal::BadRequest, &None);
+        }
+        self.error(request, Refusal::Unauthenticated, &None, |writer| {
+            writer.put(&Realm(realm.as_bytes())).put(&Nonce(STALE_NONCE))
         })
     }
 

@@ -7,9 +7,10 @@ mod create_permission;
 mod refresh;
 
 use turn_wire::{
-    AttributeType, Class, DecodeError, Message, Method,
+    AttributeType, Class, DecodeError, HEADER_LEN, Message, Method,
     attribute::{
-        Attribute, MessageIntegrity, MessageIntegritySha256, Nonce, Realm, Username, XorPeerAddress,
+        Attribute, MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm, Realm,
+        Userhash, Username, XorPeerAddress,
     },
 };
 
@@ -20,8 +21,10 @@ use crate::{
 };
 
 /// What each request may have.
-const CREDENTIALS: [AttributeType; 5] = [
+const CREDENTIALS: [AttributeType; 7] = [
     Username::TYPE,
+    Userhash::TYPE,
+    PasswordAlgorithm::TYPE,
     Realm::TYPE,
     Nonce::TYPE,
     MessageIntegrity::TYPE,
@@ -92,6 +95,9 @@ impl Server {
                 let credentials = &server.settings.credentials;
                 if refusal == Refusal::BadRequest {
                     return reply.refuse(request, refusal, &None);
+                }
+                if message.as_bytes().len() == HEADER_LEN {
+                    return reply.challenge_briefly(request, credentials.realm());
                 }
                 let nonce = credentials.nonces().issue(from.client.0.ip(), now.unix);
                 reply.challenge(request, refusal, credentials.realm(), &nonce)

@@ -1,6 +1,6 @@
 //! Who may do what.
 
-use turn_auth::{LongTermKey, UnixSeconds};
+use turn_auth::{LongTermKey, PasswordAlgorithm, UnixSeconds};
 use turn_wire::{
     Method,
     attribute::{DontFragment, Nonce, Realm, RequestedTransport, Software, Username},
@@ -63,7 +63,7 @@ fn a_static_user_is_let_in() {
     let mut world = World::new();
     let from = udp(CLIENT);
     let nonce = world.signing(&from, "any").nonce;
-    let key = LongTermKey::derive(b"bob", REALM.as_bytes(), b"pass");
+    let key = LongTermKey::derive(PasswordAlgorithm::Md5, b"bob", REALM.as_bytes(), b"pass");
     let signing = Signing { username: "bob".to_owned(), key, nonce };
     let request =
         world.signed(&signing, Method::ALLOCATE, |writer| writer.put(&RequestedTransport::UDP));
@@ -206,7 +206,7 @@ fn a_static_user_that_is_gone_is_out() {
     let mut world = World::new();
     let from = udp(CLIENT);
     let nonce = world.signing(&from, "any").nonce;
-    let key = LongTermKey::derive(b"bob", REALM.as_bytes(), b"pass");
+    let key = LongTermKey::derive(PasswordAlgorithm::Md5, b"bob", REALM.as_bytes(), b"pass");
     let signing = Signing { username: "bob".to_owned(), key, nonce };
     let request =
         world.signed(&signing, Method::ALLOCATE, |writer| writer.put(&RequestedTransport::UDP));

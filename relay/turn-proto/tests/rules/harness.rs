@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use turn_auth::{Credentials, LongTermKey, Secret, TimeLimitedCredential, UnixSeconds};
+use turn_auth::{
+    Credentials, LongTermKey, PasswordAlgorithm, Secret, TimeLimitedCredential, UnixSeconds,
+};
 use turn_proto::{
     AllocationId, ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now,
     OpenError, PeerAddr, PeerPolicy, PeerVerdict, PortRange, Refusal, RelayAddress, RelayedAddr,
@@ -242,7 +244,7 @@ impl World {
         let secret = Secret::from_file(secret.as_bytes()).expect("a secret");
         let minted = TimeLimitedCredential::mint(&secret, user, expiry);
         let (name, password) = (minted.username.as_bytes(), minted.password.as_bytes());
-        let key = LongTermKey::derive(name, REALM.as_bytes(), password);
+        let key = LongTermKey::derive(PasswordAlgorithm::Md5, name, REALM.as_bytes(), password);
         let request = self.bare(Method::ALLOCATE, |writer| writer.put(&RequestedTransport::UDP));
         let challenge = self.ask(from, &request);
         assert_eq!(challenge.code(), 401);

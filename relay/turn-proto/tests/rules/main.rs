@@ -6,5 +6,6 @@ mod authentication;
 mod data;
 mod harness;
 mod limits;
+mod password_algorithms;
 mod permission_and_channel;
 mod stateless;

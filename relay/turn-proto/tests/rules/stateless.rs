@@ -68,10 +68,42 @@ fn an_answer_to_nobody_known_is_not_much_longer_than_the_question() {
     let mut world = World::new();
     let binding = world.bare(Method::BINDING, |writer| writer);
     assert!(world.ask(&udp("[2a00::1]:1"), &binding).0.len() <= 3 * binding.len());
-    let allocate = world.bare(Method::ALLOCATE, |writer| writer);
-    // 20 of header, 8 of ERROR-CODE, 20 of NONCE, and the realm.
+    let allocate = world.bare(Method::ALLOCATE, |writer| {
+        writer.put(&turn_wire::attribute::RequestedTransport::UDP)
+    });
+    // 20 of header, 8 of ERROR-CODE, 36 of NONCE, 12 of PASSWORD-ALGORITHMS, and the realm.
     let realm = turn_wire::padded(crate::harness::REALM.len()) + 4;
-    assert_eq!(world.ask(&udp(CLIENT), &allocate).0.len(), 48 + realm);
+    assert_eq!(world.ask(&udp(CLIENT), &allocate).0.len(), 76 + realm);
+}
+
+#[test]
+fn a_bare_header_gets_at_most_three_times_its_length() {
+    let methods = [Method::ALLOCATE, Method::REFRESH, Method::CHANNEL_BIND, Method::CONNECT];
+    for (realm, code) in
+        [("a", 401), ("turn.media.example.o", 401), ("turn.media.example.org", 400)]
+    {
+        let mut world = World::with(|settings| {
+            let secret = turn_auth::Secret::from_file(b"north").expect("a secret");
+            settings.credentials = turn_auth::Credentials::new(realm, vec![secret], []);
+        });
+        for method in methods {
+            let header = world.bare(method, |writer| writer);
+            let answer = world.ask(&udp(CLIENT), &header);
+            assert_eq!((answer.code(), header.len()), (code, 20));
+            assert!(answer.0.len() <= 60, "{} bytes", answer.0.len());
+        }
+    }
+}
+
+#[test]
+fn who_goes_on_from_a_bare_header_is_told_a_nonce() {
+    let mut world = World::new();
+    let from = udp(CLIENT);
+    let header = world.bare(Method::ALLOCATE, |writer| writer);
+    let brief = world.ask(&from, &header);
+    let nonce = brief.get::<turn_wire::attribute::Nonce<'_>>().expect("a nonce").0.to_vec();
+    let signing = crate::harness::Signing { nonce, ..world.signing(&from, "alice") };
+    assert_eq!(world.refresh(&from, &signing, None).code(), 438);
 }
 
 #[test]
