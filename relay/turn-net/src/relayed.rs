@@ -7,13 +7,13 @@ use std::{
 };
 
 use mio::{Interest, Registry, Token, net::UdpSocket};
-use turn_proto::{AllocationId, OpenError, PeerAddr};
+use turn_proto::{OpenError, PeerAddr, RelayedId};
 
 use crate::{bind::may_fragment, client_path::ClientPath};
 
-/// The socket of one allocation.
+/// The socket of one relayed transport address.
 pub(crate) struct RelayedSocket {
-    pub(crate) allocation: AllocationId,
+    pub(crate) id: RelayedId,
     /// How the client is reached.
     pub(crate) path: ClientPath,
     socket: UdpSocket,
@@ -27,7 +27,7 @@ impl RelayedSocket {
     pub(crate) fn open(
         registry: &Registry,
         token: Token,
-        allocation: AllocationId,
+        id: RelayedId,
         local: SocketAddr,
         path: ClientPath,
     ) -> Result<Self, OpenError> {
@@ -35,7 +35,7 @@ impl RelayedSocket {
             let mut socket = UdpSocket::bind(local)?;
             may_fragment(&socket, local, true)?;
             registry.register(&mut socket, token, Interest::READABLE)?;
-            Ok(Self { allocation, path, socket, local, fragments: true })
+            Ok(Self { id, path, socket, local, fragments: true })
         };
         open().map_err(|error: io::Error| {
             if error.kind() == io::ErrorKind::AddrInUse {

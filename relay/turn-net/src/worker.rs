@@ -15,8 +15,8 @@ use mio::{
 use slab::Slab;
 use turn_auth::UnixSeconds;
 use turn_proto::{
-    AllocationId, ClientAddr, Command, FiveTuple, Now, PeerAddr, PeerVerdict, Server, Settings,
-    Shard, Transport, Verdict,
+    ClientAddr, Command, FiveTuple, Now, PeerAddr, PeerVerdict, RelayedId, Server, Settings, Shard,
+    Transport, Verdict,
 };
 
 use crate::{
@@ -260,14 +260,14 @@ impl Worker {
     fn read_peers(&mut self, index: usize) -> bool {
         for _ in 0..TURNS {
             let Some(Some(relayed)) = self.engine.relayed.get(index) else { return false };
-            let (allocation, path) = (relayed.allocation, relayed.path);
+            let (id, path) = (relayed.id, relayed.path);
             let Ok(count) = receive(&mut self.datagrams, relayed, RELAYED_BATCH) else {
                 return false;
             };
             let now = Instant::now();
             for datagram in 0..count {
                 let Some(datagram) = self.datagrams.get(datagram) else { continue };
-                self.engine.handle_peer(now, allocation, path, datagram);
+                self.engine.handle_peer(now, id, path, datagram);
             }
             if count < RELAYED_BATCH {
                 return false;
@@ -321,8 +321,8 @@ impl Engine {
 
     fn handle_client(&mut self, now: Now, path: ClientPath, from: &FiveTuple, bytes: &[u8]) {
         match self.server.handle_client(now, from, bytes, &mut self.answer) {
-            Verdict::ToPeer { allocation, peer, payload, dont_fragment } => {
-                if !self.send_to_peer(allocation, &bytes[payload], peer, dont_fragment) {
+            Verdict::ToPeer { relayed, peer, payload, dont_fragment } => {
+                if !self.send_to_peer(relayed, &bytes[payload], peer, dont_fragment) {
                     self.counters.send_to_peer_failed += 1;
                 }
             }
@@ -337,26 +337,26 @@ impl Engine {
 
     fn send_to_peer(
         &mut self,
-        allocation: AllocationId,
+        relayed: RelayedId,
         payload: &[u8],
         peer: PeerAddr,
         dont_fragment: bool,
     ) -> bool {
-        let socket = self.relayed.get_mut(allocation.index()).and_then(Option::as_mut);
+        let socket = self.relayed.get_mut(relayed.index()).and_then(Option::as_mut);
         socket.is_some_and(|socket| socket.send(payload, peer, dont_fragment).is_ok())
     }
 
     fn handle_peer(
         &mut self,
         now: Instant,
-        allocation: AllocationId,
+        relayed: RelayedId,
         path: ClientPath,
         mut datagram: Datagram<'_>,
     ) {
         let from = PeerAddr(datagram.from);
         let len = datagram.len();
         let Some(head) = datagram.head_mut() else { return };
-        match self.server.handle_peer(now, allocation, from, len, head) {
+        match self.server.handle_peer(now, relayed, from, len, head) {
             PeerVerdict::ToClient { five_tuple, head_len, padding } => {
                 let framed = datagram.framed(head_len, padding);
                 self.send_to_client(path, &five_tuple, framed, FrameKind::Relayed);
@@ -402,49 +402,45 @@ impl Engine {
     fn run_commands(&mut self, client: Option<(ClientPath, &FiveTuple)>) {
         while let Some(command) = self.server.poll_command() {
             match command {
-                Command::Open { allocation, local } => {
+                Command::Open { relayed, local } => {
                     if let Some((path, from)) = client {
-                        self.open(allocation, local, path, from);
+                        self.open(relayed, local, path, from);
                     }
                 }
-                Command::Close { allocation, relayed, five_tuple, reason } => {
+                Command::Close { relayed, address, five_tuple, reason, allocation_ended } => {
                     tracing::debug!(
                         client = %five_tuple.client.0,
-                        relayed = %relayed.0,
+                        relayed = %address.0,
                         reason = reason.label(),
-                        "allocation ended"
+                        "relayed address ended"
                     );
-                    let place = self.relayed.get_mut(allocation.index());
+                    let place = self.relayed.get_mut(relayed.index());
                     if let Some(socket) = place.and_then(Option::take) {
                         let path = socket.path;
                         socket.close(&self.registry);
-                        self.wait_for_allocation(path);
+                        if allocation_ended {
+                            self.wait_for_allocation(path);
+                        }
                     }
                 }
             }
         }
     }
 
-    fn open(
-        &mut self,
-        allocation: AllocationId,
-        local: SocketAddr,
-        path: ClientPath,
-        from: &FiveTuple,
-    ) {
-        let index = allocation.index();
+    fn open(&mut self, relayed: RelayedId, local: SocketAddr, path: ClientPath, from: &FiveTuple) {
+        let index = relayed.index();
         let token = Source::Relayed(index).token();
-        let opened = RelayedSocket::open(&self.registry, token, allocation, local, path);
+        let opened = RelayedSocket::open(&self.registry, token, relayed, local, path);
         let opened = opened.map(|socket| {
             if self.relayed.len() <= index {
                 self.relayed.resize_with(index + 1, || None);
             }
             self.relayed[index] = Some(socket);
-            tracing::debug!(client = %from.client.0, %local, "allocation made");
+            tracing::debug!(client = %from.client.0, %local, "relayed address opened");
             self.has_allocation(path);
         });
         if let Verdict::Respond { len } =
-            self.server.handle_opened(allocation, opened, &mut self.answer)
+            self.server.handle_opened(now(), relayed, opened, &mut self.answer)
         {
             self.answer(path, from, len);
         }

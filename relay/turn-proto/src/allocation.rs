@@ -1,16 +1,16 @@
 //! Allocations (RFC 8656, section 5) and the table of them.
 
-use std::time::Instant;
-
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use turn_auth::{LongTermKey, Origin};
-use turn_wire::TransactionId;
+use turn_wire::{
+    TransactionId,
+    attribute::{Family, ReservationToken},
+};
 
 use crate::{
-    ClientAddr, FiveTuple, RelayedAddr, Traffic, channel_binding::ChannelBindings,
-    ledger::HeldPort, permission::Permissions, port_allocator::Parity, reply::Signature,
-    timer_wheel::Tick,
+    FiveTuple, Refusal, channel_binding::ChannelBindings, permission::Permissions,
+    relayed_address::RelayedAddresses, reply::Signature, timer_wheel::Tick,
 };
 
 /// Names an allocation of a shard; an ended one's name is not used again.
@@ -27,15 +27,6 @@ impl AllocationId {
     pub const fn index(self) -> usize {
         self.index as usize
     }
-}
-
-/// Whether the relayed socket is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
-    /// The shell has been asked to open it; so often before, in vain.
-    Opening { attempts: u32 },
-    /// It is there.
-    Open,
 }
 
 /// What a client has at the relay.
@@ -55,49 +46,13 @@ pub(crate) struct Allocation {
     pub(crate) fingerprint: bool,
     /// What the success to the Allocate said.
     pub(crate) granted_seconds: u32,
-    pub(crate) held: HeldPort,
-    pub(crate) parity: Parity,
-    pub(crate) relayed: RelayedAddr,
-    pub(crate) state: State,
-    pub(crate) created_at: Instant,
-    pub(crate) expires_at: Instant,
+    pub(crate) relayed: RelayedAddresses,
+    /// The family that was asked for too and is not to be had, and why.
+    pub(crate) missing: Option<(Family, Refusal)>,
+    /// Stands for the next higher port.
+    pub(crate) reservation: Option<ReservationToken>,
     pub(crate) permissions: Permissions,
     pub(crate) channels: ChannelBindings,
-    pub(crate) to_peers: Traffic,
-    pub(crate) to_client: Traffic,
-}
-
-/// What may be known of an allocation from outside. No user name, no secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AllocationView {
-    /// Its name.
-    pub id: AllocationId,
-    /// Whose it is.
-    pub client: ClientAddr,
-    /// What peers see.
-    pub relayed: RelayedAddr,
-    /// Since when.
-    pub created_at: Instant,
-    /// Until when, unless refreshed.
-    pub expires_at: Instant,
-    /// What it has sent.
-    pub to_peers: Traffic,
-    /// What it has received.
-    pub to_client: Traffic,
-}
-
-impl Allocation {
-    pub(crate) fn view(&self, id: AllocationId) -> AllocationView {
-        AllocationView {
-            id,
-            client: self.five_tuple.client,
-            relayed: self.relayed,
-            created_at: self.created_at,
-            expires_at: self.expires_at,
-            to_peers: self.to_peers,
-            to_client: self.to_client,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -161,15 +116,6 @@ impl Allocations {
         self.free.push(id.index);
         self.by_five_tuple.remove(&allocation.five_tuple);
         Some(allocation)
-    }
-
-    /// In the order of their indices.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (AllocationId, &Allocation)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let index = u32::try_from(index).ok()?;
-            let id = AllocationId { index, generation: slot.generation };
-            slot.allocation.as_ref().map(|allocation| (id, allocation))
-        })
     }
 
     /// In the order of their indices.

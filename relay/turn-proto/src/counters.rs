@@ -57,6 +57,8 @@ reasons! {
         PeerPortDenied = "peer_port_denied",
         /// The same request came again while its allocation's socket is being opened.
         AllocationOpening = "allocation_opening",
+        /// An ICMP error of a type that clients are not told of.
+        Icmp = "icmp",
         /// To the client the datagram would be longer than a message can be.
         TooLong = "too_long",
     }

@@ -37,6 +37,26 @@ struct Books {
     ports: Vec<PortAllocator>,
     users: HashMap<String, u32, FixedState>,
     allocations: u32,
+    /// Ports that are kept for whoever brings the token.
+    reservations: HashMap<[u8; 8], Reservation, FixedState>,
+}
+
+#[derive(Debug)]
+struct Reservation {
+    port: HeldPort,
+    /// Whom it is charged to, and who alone may have it.
+    user: String,
+}
+
+impl Books {
+    fn discharge(&mut self, user: &str) {
+        if let Some(held) = self.users.get_mut(user) {
+            *held -= 1;
+            if *held == 0 {
+                self.users.remove(user);
+            }
+        }
+    }
 }
 
 /// A port that one allocation holds.
@@ -45,6 +65,13 @@ pub(crate) struct HeldPort {
     /// Which of the relay's addresses.
     pub(crate) address: usize,
     pub(crate) port: u16,
+}
+
+impl HeldPort {
+    /// The next higher port of the same address.
+    pub(crate) const fn next(self) -> Self {
+        Self { address: self.address, port: self.port + 1 }
+    }
 }
 
 const WORDS: usize = 65_536 / 64;
@@ -59,6 +86,7 @@ impl Ledger {
             ports: addresses.iter().map(|_| PortAllocator::new(range)).collect(),
             users: HashMap::with_hasher(FixedState::with_seed(seed)),
             allocations: 0,
+            reservations: HashMap::with_hasher(FixedState::with_seed(seed)),
         };
         Self {
             live: live.collect(),
@@ -93,36 +121,83 @@ impl Ledger {
         self.books().ports.iter().map(PortAllocator::free).sum()
     }
 
-    /// Charges a user with one allocation.
-    pub(crate) fn charge(&self, user: &str, limits: &Limits) -> Result<(), Refusal> {
+    /// Charges a user with one allocation; with a reservation too, if one comes with it.
+    pub(crate) fn charge(&self, user: &str, limits: &Limits, reserve: bool) -> Result<(), Refusal> {
         let mut books = self.books();
         if books.allocations >= limits.allocations {
             return Err(Refusal::InsufficientCapacity);
         }
+        let charges = 1 + u32::from(reserve);
         let held = books.users.get(user).copied().unwrap_or(0);
-        if held >= limits.allocations_per_user {
+        if held + charges > limits.allocations_per_user {
             return Err(Refusal::AllocationQuotaReached);
         }
-        books.users.insert(user.to_owned(), held + 1);
+        books.users.insert(user.to_owned(), held + charges);
         books.allocations += 1;
-        self.allocations.store(books.allocations, Ordering::Relaxed);
+        self.publish(&books);
         Ok(())
     }
 
-    /// Takes the charge back.
+    /// Takes the charge of an allocation back.
     pub(crate) fn discharge(&self, user: &str) {
         let mut books = self.books();
-        if let Some(held) = books.users.get_mut(user) {
-            *held -= 1;
-            if *held == 0 {
-                books.users.remove(user);
-            }
-            books.allocations -= 1;
-            self.allocations.store(books.allocations, Ordering::Relaxed);
+        books.discharge(user);
+        books.allocations = books.allocations.saturating_sub(1);
+        self.publish(&books);
+    }
+
+    /// Takes the charge of a reservation back that was not made after all.
+    pub(crate) fn discharge_reservation(&self, user: &str) {
+        self.books().discharge(user);
+    }
+
+    /// Keeps a port for whoever brings the token. It has been charged with the allocation that it
+    /// came with.
+    pub(crate) fn reserve(&self, token: [u8; 8], port: HeldPort, user: &str) {
+        let reservation = Reservation { port, user: user.to_owned() };
+        self.books().reservations.insert(token, reservation);
+    }
+
+    /// Gives a reserved port to the user that reserved it. The reservation's charge is the
+    /// allocation's from now on.
+    pub(crate) fn redeem(
+        &self,
+        token: [u8; 8],
+        user: &str,
+        limits: &Limits,
+    ) -> Result<HeldPort, Refusal> {
+        let mut books = self.books();
+        let kept = books.reservations.get(&token).filter(|kept| kept.user == user);
+        let port = kept.map(|kept| kept.port).ok_or(Refusal::InsufficientCapacity)?;
+        if books.allocations >= limits.allocations {
+            return Err(Refusal::InsufficientCapacity);
+        }
+        books.reservations.remove(&token);
+        books.allocations += 1;
+        self.publish(&books);
+        Ok(port)
+    }
+
+    /// Nobody has brought the token in time: the port is free again.
+    pub(crate) fn release(&self, token: [u8; 8]) {
+        let mut books = self.books();
+        let Some(Reservation { port, user }) = books.reservations.remove(&token) else { return };
+        books.discharge(&user);
+        if let Some(ports) = books.ports.get_mut(port.address) {
+            ports.give_back(port.port);
         }
     }
 
-    /// Takes a random free port of an address.
+    fn publish(&self, books: &Books) {
+        self.allocations.store(books.allocations, Ordering::Relaxed);
+    }
+
+    /// The address on this machine that a port belongs to.
+    pub(crate) fn local(&self, held: HeldPort) -> SocketAddr {
+        SocketAddr::new(self.addresses[held.address].local, held.port)
+    }
+
+    /// Takes a random free port of an address; of a pair, both, and gives the lower one.
     pub(crate) fn take_port(
         &self,
         address: usize,

@@ -5,14 +5,13 @@ use std::{ops::Range, time::Instant};
 use rand::RngExt;
 use turn_wire::{
     ChannelData, Message, Method, TransactionId,
-    attribute::{Attribute, Data, DontFragment, XorPeerAddress},
+    attribute::{Attribute, Data, DontFragment, Family, XorPeerAddress},
     data_indication_head, padded,
 };
 
 use crate::{
-    AllocationId, DropReason, FiveTuple, Now, PeerAddr, PeerVerdict, Reach, Server, Transport,
-    Verdict,
-    allocation::{Allocation, State},
+    AllocationId, DropReason, FiveTuple, Now, PeerAddr, PeerVerdict, Reach, RelayedId, Server,
+    Transport, Verdict, allocation::Allocation,
 };
 
 impl Server {
@@ -88,36 +87,33 @@ impl Server {
         let allocation = self.allocations.get(id).ok_or(DropReason::NoAllocation)?;
         let denied = DropReason::NoPermissionOutbound;
         self.check_permission(allocation, peer, now.instant, denied)?;
-        if allocation.state != State::Open {
+        // The permission of a family outlives its relayed address, where there were two.
+        let relayed = RelayedId { allocation: id, family: Family::of(&peer.0) };
+        let from = allocation.relayed.get(relayed.family).ok_or(denied)?;
+        if !from.is_open() {
             return Err(DropReason::AllocationOpening);
         }
         self.counters.to_peers.add(payload.len());
-        if let Some(allocation) = self.allocations.get_mut(id) {
-            allocation.to_peers.add(payload.len());
-        }
-        Ok(Verdict::ToPeer { allocation: id, peer, payload, dont_fragment })
+        Ok(Verdict::ToPeer { relayed, peer, payload, dont_fragment })
     }
 
     pub(crate) fn relay_to_client(
         &mut self,
         now: Instant,
-        to: AllocationId,
+        to: RelayedId,
         from: PeerAddr,
         payload_len: usize,
         head: &mut [u8; Self::HEAD_LEN],
     ) -> Result<PeerVerdict, DropReason> {
-        let allocation = self.allocations.get(to).ok_or(DropReason::NoAllocation)?;
+        let allocation = self.allocations.get(to.allocation).ok_or(DropReason::NoAllocation)?;
         self.check_permission(allocation, from, now, DropReason::NoPermissionInbound)?;
         let five_tuple = allocation.five_tuple;
         let (head_len, padding) = frame(allocation, now, from, payload_len, &mut self.rng, head)?;
         self.counters.to_clients.add(payload_len);
-        if let Some(allocation) = self.allocations.get_mut(to) {
-            allocation.to_client.add(payload_len);
-        }
         Ok(PeerVerdict::ToClient { five_tuple, head_len, padding })
     }
 
-    fn check_permission(
+    pub(crate) fn check_permission(
         &self,
         allocation: &Allocation,
         peer: PeerAddr,

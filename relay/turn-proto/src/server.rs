@@ -1,20 +1,30 @@
 //! One shard of the server: what comes in, and what is to be done about it.
 
-use std::{collections::VecDeque, net::SocketAddr, ops::Range, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use foldhash::fast::FixedState;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use turn_auth::UnixSeconds;
-use turn_wire::Kind;
+use turn_wire::{Kind, attribute::Family};
 
 use crate::{
-    AllocationId, AllocationView, Counters, DropReason, EndReason, FiveTuple, Ledger, PeerAddr,
-    RelayedAddr, Settings,
+    AllocationId, Counters, DropReason, EndReason, FiveTuple, Ledger, PeerAddr, RelayedAddr,
+    RelayedId, Settings,
     allocation::Allocations,
+    relayed_address::Relayed,
     reply::{ANSWER_LEN, Reply},
     reply_budget::ReplyBudget,
     timer_wheel::TimerWheel,
 };
+
+/// How long a port is kept for whoever brings its token (RFC 8656, section 7.2).
+pub(crate) const RESERVATION_LIFETIME: Duration = Duration::from_secs(30);
 
 /// The moment at which something happens, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +40,8 @@ pub struct Now {
 pub enum Verdict {
     /// Send this range of the datagram to the peer, from the allocation's relayed socket.
     ToPeer {
-        /// Whose relayed socket.
-        allocation: AllocationId,
+        /// Which relayed socket.
+        relayed: RelayedId,
         /// Where to.
         peer: PeerAddr,
         /// Which bytes.
@@ -72,21 +82,23 @@ pub enum PeerVerdict {
 pub enum Command {
     /// Open a relayed socket and say what came of it with [`Server::handle_opened`].
     Open {
-        /// For whom.
-        allocation: AllocationId,
+        /// Which one.
+        relayed: RelayedId,
         /// The address on this machine to bind.
         local: SocketAddr,
     },
-    /// The allocation has ended: close its relayed socket.
+    /// A relayed address has ended: close its socket.
     Close {
-        /// Whose socket.
-        allocation: AllocationId,
+        /// Which one.
+        relayed: RelayedId,
         /// What peers saw.
-        relayed: RelayedAddr,
-        /// Whose allocation it was.
+        address: RelayedAddr,
+        /// Whose it was.
         five_tuple: FiveTuple,
         /// Why it ended.
         reason: EndReason,
+        /// Whether the allocation has ended with it: of two relayed addresses, one may go on.
+        allocation_ended: bool,
     },
 }
 
@@ -119,6 +131,8 @@ pub struct Server {
     pub(crate) hasher: FixedState,
     pub(crate) allocations: Allocations,
     pub(crate) timers: TimerWheel,
+    /// Tokens that were given out here, in the order of their ends.
+    pub(crate) reservations: VecDeque<(Instant, [u8; 8])>,
     pub(crate) replies: ReplyBudget,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) counters: Counters,
@@ -142,6 +156,7 @@ impl Server {
             ledger: shard.ledger,
             allocations: Allocations::new(hasher.clone()),
             timers: TimerWheel::new(shard.start),
+            reservations: VecDeque::new(),
             replies: ReplyBudget::new(rng.next_u64(), shard.start),
             commands: VecDeque::new(),
             counters: Counters::default(),
@@ -190,7 +205,7 @@ impl Server {
     pub fn handle_peer(
         &mut self,
         now: Instant,
-        to: AllocationId,
+        to: RelayedId,
         from: PeerAddr,
         payload_len: usize,
         head: &mut [u8; Self::HEAD_LEN],
@@ -215,19 +230,41 @@ impl Server {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((tick, slots)) = self.timers.advance(now) {
             for slot in slots {
-                let Some(id) = self.allocations.disarm(slot, tick) else { continue };
-                match self.allocations.get(id).map(|allocation| allocation.expires_at) {
-                    Some(expires_at) if now < expires_at => self.arm(id, expires_at),
-                    _ => self.end(id, EndReason::Expired),
+                if let Some(id) = self.allocations.disarm(slot, tick) {
+                    self.expire(now, id);
                 }
             }
+        }
+        while let Some((ends_at, token)) = self.reservations.front().copied() {
+            if now <= ends_at {
+                break;
+            }
+            self.reservations.pop_front();
+            self.ledger.release(token);
+        }
+    }
+
+    /// Ends those relayed addresses of an allocation that are over.
+    fn expire(&mut self, now: Instant, id: AllocationId) {
+        for family in [Family::V4, Family::V6] {
+            let relayed = self.allocations.get(id).and_then(|found| found.relayed.get(family));
+            if relayed.is_some_and(|relayed| relayed.expires_at <= now) {
+                self.end_relayed(RelayedId { allocation: id, family }, EndReason::Expired);
+            }
+        }
+        let next = self.allocations.get(id).and_then(|found| found.relayed.next_expiry());
+        if let Some(next) = next {
+            self.arm(id, next);
         }
     }
 
     /// When [`Server::handle_timeout`] is to be called next, if nothing else happens.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        // Late, never early: a token is good for its whole last moment.
+        let token =
+            self.reservations.front().map(|(ends_at, _)| *ends_at + Duration::from_millis(1));
+        [self.timers.next(), token].into_iter().flatten().min()
     }
 
     /// What the shell has to do next.
@@ -260,11 +297,6 @@ impl Server {
         self.allocations.len()
     }
 
-    /// The allocations, in no particular but a repeatable order.
-    pub fn views(&self) -> impl Iterator<Item = AllocationView> {
-        self.allocations.iter().map(|(id, allocation)| allocation.view(id))
-    }
-
     /// Sees to it that an allocation is looked at when it expires.
     pub(crate) fn arm(&mut self, id: AllocationId, expires_at: Instant) {
         let tick = self.timers.tick_after(expires_at);
@@ -274,17 +306,49 @@ impl Server {
         }
     }
 
-    /// Ends an allocation: port and charge go back, the shell closes the socket.
+    /// Ends an allocation: ports and charges go back, the shell closes the sockets.
     pub(crate) fn end(&mut self, id: AllocationId, reason: EndReason) {
         let Some(allocation) = self.allocations.remove(id) else { return };
-        self.ledger.give_back(allocation.held);
         self.ledger.discharge(&allocation.user);
         self.counters.ended(reason);
+        let mut left = allocation.relayed.iter().count();
+        for (family, relayed) in allocation.relayed.iter() {
+            left -= 1;
+            self.give_back(relayed, &allocation.user);
+            self.commands.push_back(Command::Close {
+                relayed: RelayedId { allocation: id, family },
+                address: relayed.address,
+                five_tuple: allocation.five_tuple,
+                reason,
+                allocation_ended: left == 0,
+            });
+        }
+    }
+
+    /// Ends one relayed address, and the allocation if it has no other.
+    pub(crate) fn end_relayed(&mut self, id: RelayedId, reason: EndReason) {
+        let Some(allocation) = self.allocations.get_mut(id.allocation) else { return };
+        if allocation.relayed.iter().count() < 2 {
+            return self.end(id.allocation, reason);
+        }
+        let Some(relayed) = allocation.relayed.slot(id.family).take() else { return };
+        let (user, five_tuple) = (allocation.user.clone(), allocation.five_tuple);
+        self.give_back(&relayed, &user);
         self.commands.push_back(Command::Close {
-            allocation: id,
-            relayed: allocation.relayed,
-            five_tuple: allocation.five_tuple,
+            relayed: id,
+            address: relayed.address,
+            five_tuple,
             reason,
+            allocation_ended: false,
         });
+    }
+
+    /// Gives back the port of a relayed address, and the next one if nobody has a token for it.
+    pub(crate) fn give_back(&self, relayed: &Relayed, user: &str) {
+        self.ledger.give_back(relayed.held);
+        if let Some(next) = relayed.next {
+            self.ledger.give_back(next);
+            self.ledger.discharge_reservation(user);
+        }
     }
 }

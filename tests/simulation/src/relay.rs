@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use turn_auth::{Credentials, Secret, UnixSeconds};
 use turn_proto::{
-    AllocationId, ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now,
-    OpenError, PeerAddr, PeerPolicy, PeerVerdict, PortRange, RelayAddress, Server, Settings, Shard,
+    ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now, OpenError,
+    PeerAddr, PeerPolicy, PeerVerdict, PortRange, RelayAddress, RelayedId, Server, Settings, Shard,
     Transport, Verdict,
 };
 use turn_wire::{ChannelData, Message, attribute::XorPeerAddress};
@@ -37,7 +37,7 @@ pub(crate) struct Relay {
     ledger: Arc<Ledger>,
     oracle: Oracle,
     start: Instant,
-    sockets: Vec<(SocketAddr, usize, AllocationId)>,
+    sockets: Vec<(SocketAddr, usize, RelayedId)>,
     /// Of these ports another program has each.
     taken: Vec<u16>,
     relayed: [u64; 2],
@@ -133,13 +133,13 @@ impl Relay {
         let mut out = vec![0; Server::ANSWER_LEN];
         let mut verdict = self.shards[shard].handle_client(now, &five_tuple, bytes, &mut out);
         while verdict == Verdict::Opening {
-            verdict = self.open(shard, &mut out)?;
+            verdict = self.open(at, shard, &mut out)?;
         }
         let sent = match verdict {
-            Verdict::ToPeer { allocation, peer, payload, .. } => {
+            Verdict::ToPeer { relayed, peer, payload, .. } => {
                 self.oracle.relays(from, peer.0, at)?;
                 self.relayed[0] += 1;
-                let relayed = self.socket_of(shard, allocation)?;
+                let relayed = self.socket_of(shard, relayed)?;
                 vec![Sent::ToPeer { from: relayed, to: peer.0, bytes: bytes[payload].to_vec() }]
             }
             Verdict::Respond { len } => {
@@ -216,18 +216,19 @@ impl Relay {
         Ok(counted)
     }
 
-    fn open(&mut self, shard: usize, out: &mut [u8]) -> Result<Verdict, Broken> {
-        let Some(Command::Open { allocation, local }) = self.shards[shard].poll_command() else {
+    fn open(&mut self, at: Instant, shard: usize, out: &mut [u8]) -> Result<Verdict, Broken> {
+        let Some(Command::Open { relayed, local }) = self.shards[shard].poll_command() else {
             return Err("opening, but nothing to open".to_owned());
         };
         let opened = if self.taken.contains(&local.port()) {
             Err(OpenError::PortTaken)
         } else {
             self.oracle.opens(local)?;
-            self.sockets.push((local, shard, allocation));
+            self.sockets.push((local, shard, relayed));
             Ok(())
         };
-        Ok(self.shards[shard].handle_opened(allocation, opened, out))
+        let now = self.now(at);
+        Ok(self.shards[shard].handle_opened(now, relayed, opened, out))
     }
 
     fn obey(&mut self, at: Instant) -> Result<(), Broken> {
@@ -237,10 +238,10 @@ impl Relay {
                     // Asked for again after a port was taken: `open` sees to it.
                     Command::Open { .. } => return Err("a socket for nobody".to_owned()),
                     Command::Close { reason: EndReason::NotOpened, .. } => {}
-                    Command::Close { relayed, five_tuple, reason, .. } => {
+                    Command::Close { address, five_tuple, reason, .. } => {
                         let expired = reason == EndReason::Expired;
-                        self.oracle.closes(five_tuple.client.0, relayed.0, expired, at)?;
-                        self.sockets.retain(|(address, _, _)| *address != relayed.0);
+                        self.oracle.closes(five_tuple.client.0, address.0, expired, at)?;
+                        self.sockets.retain(|(open, _, _)| *open != address.0);
                     }
                 }
             }
@@ -248,7 +249,7 @@ impl Relay {
         Ok(())
     }
 
-    fn socket_of(&self, shard: usize, allocation: AllocationId) -> Result<SocketAddr, Broken> {
+    fn socket_of(&self, shard: usize, allocation: RelayedId) -> Result<SocketAddr, Broken> {
         let found = self.sockets.iter().find(|(_, s, id)| (*s, *id) == (shard, allocation));
         found.map(|(relayed, _, _)| *relayed).ok_or_else(|| "relays without a socket".to_owned())
     }

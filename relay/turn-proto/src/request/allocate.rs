@@ -1,23 +1,26 @@
 //! Allocate (RFC 8656, section 7).
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use turn_wire::{
     AttributeType, Message,
     attribute::{
-        Attribute, DontFragment, EvenPort, Family, Lifetime, RequestedAddressFamily,
-        RequestedTransport, ReservationToken, XorMappedAddress, XorRelayedAddress,
+        AdditionalAddressFamily, AddressErrorCode, Attribute, DontFragment, EvenPort, Family,
+        Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken, XorMappedAddress,
+        XorRelayedAddress,
     },
 };
 
 use super::{Outcome, Signed, refresh::granted_lifetime};
 use crate::{
-    AllocationId, Command, DropReason, EndReason, Now, OpenError, Refusal, RelayedAddr, Server,
-    Traffic, Verdict,
-    allocation::{Allocation, State},
+    DropReason, Now, Refusal, Server,
+    allocation::Allocation,
     channel_binding::ChannelBindings,
+    ledger::HeldPort,
     permission::Permissions,
     port_allocator::Parity,
+    relayed_address::RelayedAddresses,
     reply::{Reply, Request, Signer},
 };
 
@@ -30,13 +33,14 @@ pub(super) const KNOWN: &[AttributeType] = &[
     ReservationToken::TYPE,
 ];
 
-/// How many ports are tried when other programs have taken them.
-const MAX_ATTEMPTS: u32 = 16;
-
 /// What the client asks for, once it is known to be something.
 struct Wish {
-    address: usize,
+    /// Which of the relay's addresses; two for one of each family.
+    addresses: ArrayVec<usize, 2>,
+    /// The family that was asked for too and that this relay has not.
+    missing: Option<(Family, Refusal)>,
     parity: Parity,
+    token: Option<[u8; 8]>,
     lifetime_seconds: u32,
 }
 
@@ -44,7 +48,7 @@ impl Server {
     pub(super) fn allocate(
         &mut self,
         now: Now,
-        id: Option<AllocationId>,
+        id: Option<crate::AllocationId>,
         signed: &Signed<'_, '_>,
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Refusal> {
@@ -56,12 +60,9 @@ impl Server {
         if self.draining {
             return Err(Refusal::InsufficientCapacity);
         }
-        self.ledger.charge(&signed.proof.user, &self.settings.limits)?;
-        let opened = self.open(now, signed, &wish);
-        if opened.is_err() {
-            self.ledger.discharge(&signed.proof.user);
-        }
-        opened.map(|()| Outcome::Opening)
+        let ports = self.take(signed, &wish)?;
+        self.make(now, signed, &wish, ports);
+        Ok(Outcome::Opening)
     }
 
     fn wish(&self, message: &Message<'_>) -> Result<Wish, Refusal> {
@@ -71,29 +72,105 @@ impl Server {
             return Err(Refusal::UnsupportedTransportProtocol);
         }
         let lifetime = message.get::<Lifetime>().map_err(|_| bad)?;
-        let family = match message.get::<RequestedAddressFamily>().map_err(|_| bad)? {
-            // Without a word it is IPv4, whatever the client came over.
-            None => Family::V4,
-            Some(RequestedAddressFamily(family)) => {
-                family.ok_or(Refusal::AddressFamilyNotSupported)?
-            }
+        let even = message.get::<EvenPort>().map_err(|_| bad)?;
+        let token = message.get::<ReservationToken>().map_err(|_| bad)?;
+        let families = families(message)?;
+        // A token says which address, of which family, and which port; and the port next to two
+        // relayed addresses would be two ports.
+        let reserve = even == Some(EvenPort { reserve: true });
+        if token.is_some() && (even.is_some() || families != Families::Unsaid)
+            || reserve && families == Families::Both
+        {
+            return Err(bad);
+        }
+        let (addresses, missing) = self.addresses_of(families)?;
+        let parity = match even {
+            None if token.is_some() => Parity::Reserved,
+            None => Parity::Any,
+            Some(EvenPort { reserve: false }) => Parity::Even,
+            Some(EvenPort { reserve: true }) => Parity::Pair,
         };
-        let address = self
-            .ledger
-            .addresses()
-            .iter()
-            .position(|address| address.local.is_ipv4() == (family == Family::V4))
-            .ok_or(Refusal::AddressFamilyNotSupported)?;
-        Ok(Wish { address, parity: parity(message)?, lifetime_seconds: granted_lifetime(lifetime) })
+        let token = token.map(|token| token.0);
+        let lifetime_seconds = granted_lifetime(lifetime);
+        Ok(Wish { addresses, missing, parity, token, lifetime_seconds })
     }
 
-    fn open(&mut self, now: Now, signed: &Signed<'_, '_>, wish: &Wish) -> Result<(), Refusal> {
-        let held = self
-            .ledger
-            .take_port(wish.address, wish.parity, &mut self.rng)
-            .ok_or(Refusal::InsufficientCapacity)?;
-        let address = self.ledger.addresses()[held.address];
+    /// The relay's addresses of the families that are asked for; and the one that it lacks, if it
+    /// has the other.
+    #[expect(clippy::type_complexity, reason = "a list and what is not on it")]
+    fn addresses_of(
+        &self,
+        families: Families,
+    ) -> Result<(ArrayVec<usize, 2>, Option<(Family, Refusal)>), Refusal> {
+        let unsupported = Refusal::AddressFamilyNotSupported;
+        let wanted: &[Family] = match families {
+            // Without a word it is IPv4, whatever the client came over.
+            Families::Unsaid | Families::One(Family::V4) => &[Family::V4],
+            Families::One(Family::V6) => &[Family::V6],
+            Families::Both => &[Family::V4, Family::V6],
+        };
+        let mut found = ArrayVec::new();
+        let mut missing = None;
+        for family in wanted {
+            let own = self.ledger.addresses();
+            match own.iter().position(|own| own.local.is_ipv4() == (*family == Family::V4)) {
+                Some(address) => found.push(address),
+                None => missing = Some((*family, unsupported)),
+            }
+        }
+        if found.is_empty() { Err(unsupported) } else { Ok((found, missing)) }
+    }
+
+    /// Charges the user and takes the ports, or neither.
+    fn take(
+        &mut self,
+        signed: &Signed<'_, '_>,
+        wish: &Wish,
+    ) -> Result<ArrayVec<HeldPort, 2>, Refusal> {
+        let (user, limits) = (&signed.proof.user, &self.settings.limits);
+        if let Some(token) = wish.token {
+            return self
+                .ledger
+                .redeem(token, user, limits)
+                .map(|port| [port].into_iter().collect());
+        }
+        let reserve = wish.parity == Parity::Pair;
+        self.ledger.charge(user, limits, reserve)?;
+        let (ledger, rng) = (&self.ledger, &mut self.rng);
+        let ports: ArrayVec<_, 2> = wish
+            .addresses
+            .iter()
+            .filter_map(|address| ledger.take_port(*address, wish.parity, rng))
+            .collect();
+        if ports.is_empty() {
+            self.ledger.discharge(user);
+            if reserve {
+                self.ledger.discharge_reservation(user);
+            }
+            return Err(Refusal::InsufficientCapacity);
+        }
+        Ok(ports)
+    }
+
+    fn make(
+        &mut self,
+        now: Now,
+        signed: &Signed<'_, '_>,
+        wish: &Wish,
+        ports: ArrayVec<HeldPort, 2>,
+    ) {
         let expires_at = now.instant + Duration::from_secs(wish.lifetime_seconds.into());
+        let mut relayed = RelayedAddresses::default();
+        for port in &ports {
+            let made = self.relayed_address(*port, wish.parity, expires_at);
+            let family = Family::of(&made.address.0);
+            *relayed.slot(family) = Some(made);
+        }
+        // Asked for two and got the port of one.
+        let no_port = (ports.len() < wish.addresses.len()).then(|| {
+            let family = if relayed.get(Family::V4).is_some() { Family::V6 } else { Family::V4 };
+            (family, Refusal::InsufficientCapacity)
+        });
         let id = self.allocations.insert(Allocation {
             five_tuple: signed.from,
             user: signed.proof.user.clone(),
@@ -104,90 +181,36 @@ impl Server {
             transaction: signed.request.transaction,
             fingerprint: signed.request.fingerprint,
             granted_seconds: wish.lifetime_seconds,
-            held,
-            parity: wish.parity,
-            relayed: RelayedAddr(SocketAddr::new(address.external, held.port)),
-            state: State::Opening { attempts: 1 },
-            created_at: now.instant,
-            expires_at,
+            relayed,
+            missing: wish.missing.or(no_port),
+            reservation: None,
             permissions: Permissions::new(self.hasher.clone()),
             channels: ChannelBindings::new(self.hasher.clone()),
-            to_peers: Traffic::default(),
-            to_client: Traffic::default(),
         });
-        let local = SocketAddr::new(address.local, held.port);
-        self.commands.push_back(Command::Open { allocation: id, local });
-        Ok(())
-    }
-
-    /// Says what came of [`Command::Open`]: the client gets its answer, or another port is tried.
-    pub fn handle_opened(
-        &mut self,
-        id: AllocationId,
-        opened: Result<(), OpenError>,
-        out: &mut [u8],
-    ) -> Verdict {
-        let Some(allocation) = self.allocations.get_mut(id) else {
-            return Verdict::Drop(DropReason::NoAllocation);
-        };
-        let request = request(allocation);
-        let signer = signer(allocation);
-        let mut reply = Reply { out };
-        match opened {
-            Ok(()) => {
-                allocation.state = State::Open;
-                let expires_at = allocation.expires_at;
-                let len = success(allocation, request, &signer, &mut reply);
-                self.ledger.set_live(allocation.held, true);
-                self.counters.allocated += 1;
-                self.counters.succeeded += 1;
-                self.arm(id, expires_at);
-                Verdict::Respond { len }
-            }
-            Err(OpenError::PortTaken) if self.try_another_port(id) => Verdict::Opening,
-            Err(OpenError::PortTaken | OpenError::Unavailable) => {
-                self.end(id, EndReason::NotOpened);
-                let refusal = Refusal::InsufficientCapacity;
-                self.counters.refused(refusal);
-                Verdict::Respond { len: reply.refuse(request, refusal, &signer) }
-            }
-        }
-    }
-
-    fn try_another_port(&mut self, id: AllocationId) -> bool {
-        let Some(allocation) = self.allocations.get_mut(id) else { return false };
-        let State::Opening { attempts } = allocation.state else { return false };
-        let (address, parity) = (allocation.held.address, allocation.parity);
-        if attempts >= MAX_ATTEMPTS {
-            return false;
-        }
-        let Some(held) = self.ledger.take_port(address, parity, &mut self.rng) else {
-            return false;
-        };
-        // Only now, or the same port might be drawn again.
-        self.ledger.give_back(allocation.held);
-        allocation.held = held;
-        allocation.relayed.0.set_port(held.port);
-        allocation.state = State::Opening { attempts: attempts + 1 };
-        let local = SocketAddr::new(self.ledger.addresses()[address].local, held.port);
-        self.commands.push_back(Command::Open { allocation: id, local });
-        true
+        self.ask_to_open(id);
     }
 }
 
-/// Which ports will do (RFC 8656, section 7.2). The next higher port is not kept for anybody, and so
-/// no token is ever one of ours: both wishes cannot be met, which is 508.
-fn parity(message: &Message<'_>) -> Result<Parity, Refusal> {
+/// Of which families the relayed addresses are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Families {
+    Unsaid,
+    One(Family),
+    Both,
+}
+
+fn families(message: &Message<'_>) -> Result<Families, Refusal> {
     let bad = Refusal::BadRequest;
-    let even = message.get::<EvenPort>().map_err(|_| bad)?;
-    if message.get::<ReservationToken>().map_err(|_| bad)?.is_some() {
-        // The two contradict each other.
-        return Err(if even.is_some() { bad } else { Refusal::InsufficientCapacity });
-    }
-    match even {
-        None => Ok(Parity::Any),
-        Some(EvenPort { reserve: false }) => Ok(Parity::Even),
-        Some(EvenPort { reserve: true }) => Err(Refusal::InsufficientCapacity),
+    let requested = message.get::<RequestedAddressFamily>().map_err(|_| bad)?;
+    let additional = message.get::<AdditionalAddressFamily>().map_err(|_| bad)?;
+    match (requested, additional) {
+        (None, None) => Ok(Families::Unsaid),
+        (Some(RequestedAddressFamily(family)), None) => {
+            family.map(Families::One).ok_or(Refusal::AddressFamilyNotSupported)
+        }
+        (None, Some(AdditionalAddressFamily(Some(Family::V6)))) => Ok(Families::Both),
+        // Both attributes, or IPv4 as the second family (RFC 8656, section 7.2).
+        (_, Some(_)) => Err(bad),
     }
 }
 
@@ -204,37 +227,31 @@ fn repeat(
     if allocation.user != signed.proof.user {
         return Err(Refusal::WrongCredentials);
     }
-    match allocation.state {
-        State::Opening { .. } => Ok(Outcome::Drop(DropReason::AllocationOpening)),
-        State::Open => {
-            Ok(Outcome::Answer(success(allocation, signed.request, &signed.signer, reply)))
-        }
+    if allocation.relayed.is_opening() {
+        return Ok(Outcome::Drop(DropReason::AllocationOpening));
     }
+    Ok(Outcome::Answer(success(allocation, signed.request, &signed.signer, reply)))
 }
 
-fn success(
+/// Writes the success of an Allocate.
+pub(super) fn success(
     allocation: &Allocation,
     request: Request,
     signer: &Signer,
     reply: &mut Reply<'_>,
 ) -> usize {
+    let missing = allocation.missing.map(|(family, refusal)| AddressErrorCode {
+        family,
+        code: refusal.code(),
+        reason: refusal.phrase().as_bytes(),
+    });
     reply.success(request, signer, |writer| {
-        writer
-            .put(&XorRelayedAddress(allocation.relayed.0))
+        let addresses = allocation.relayed.iter().map(|(_, relayed)| relayed.address.0);
+        addresses
+            .fold(writer, |writer, address| writer.put(&XorRelayedAddress(address)))
             .put(&Lifetime(allocation.granted_seconds))
             .put(&XorMappedAddress(allocation.five_tuple.client.0))
+            .put_some(allocation.reservation.as_ref())
+            .put_some(missing.as_ref())
     })
-}
-
-/// The Allocate that an allocation was made by.
-fn request(allocation: &Allocation) -> Request {
-    Request {
-        method: turn_wire::Method::ALLOCATE,
-        transaction: allocation.transaction,
-        fingerprint: allocation.fingerprint,
-    }
-}
-
-fn signer(allocation: &Allocation) -> Signer {
-    Some((allocation.signature, allocation.key))
 }

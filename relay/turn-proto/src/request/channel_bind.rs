@@ -19,12 +19,12 @@ impl Server {
         signed: &Signed<'_, '_>,
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Refusal> {
-        let (id, relayed) = self.own_allocation(id, signed)?;
+        let (id, allocation) = self.own_allocation(id, signed)?;
         super::refuse_unknown(signed.message)?;
         let bad = Refusal::BadRequest;
         let Channel(number) = signed.message.get::<Channel>().map_err(|_| bad)?.ok_or(bad)?;
         let peer = signed.message.get::<XorPeerAddress>().map_err(|_| bad)?.ok_or(bad)?;
-        let peer = super::same_family(peer, relayed)?;
+        let peer = super::same_family(peer, allocation)?;
         if peer.0.port() == 0 {
             return Err(bad);
         }

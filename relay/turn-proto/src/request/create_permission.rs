@@ -25,11 +25,11 @@ impl Server {
         signed: &Signed<'_, '_>,
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Refusal> {
-        let (id, relayed) = self.own_allocation(id, signed)?;
+        let (id, allocation) = self.own_allocation(id, signed)?;
         super::refuse_unknown(signed.message)?;
         let mut peers: ArrayVec<(IpAddr, Reach), MAX_PEERS> = ArrayVec::new();
         for peer in signed.message.all::<XorPeerAddress>() {
-            let peer = super::same_family(peer.map_err(|_| Refusal::BadRequest)?, relayed)?;
+            let peer = super::same_family(peer.map_err(|_| Refusal::BadRequest)?, allocation)?;
             let reach = permit(&self.settings.peers, peer.0.ip())?;
             peers.try_push((peer.0.ip(), reach)).map_err(|_| Refusal::InsufficientCapacity)?;
         }

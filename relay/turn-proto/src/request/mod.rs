@@ -4,18 +4,20 @@ mod allocate;
 mod binding;
 mod channel_bind;
 mod create_permission;
+mod opening;
 mod refresh;
 
 use turn_wire::{
     AttributeType, Class, DecodeError, HEADER_LEN, Message, Method,
     attribute::{
-        Attribute, MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm, Realm,
-        Userhash, Username, XorPeerAddress,
+        Attribute, Family, MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm,
+        Realm, Userhash, Username, XorPeerAddress,
     },
 };
 
 use crate::{
-    AllocationId, DropReason, FiveTuple, Now, Refusal, RelayedAddr, Server, Transport, Verdict,
+    AllocationId, DropReason, FiveTuple, Now, Refusal, Server, Transport, Verdict,
+    allocation::Allocation,
     authenticate::{Proof, authenticate},
     reply::{Reply, Request, Signer},
 };
@@ -166,11 +168,11 @@ impl Server {
         &self,
         id: Option<AllocationId>,
         signed: &Signed<'_, '_>,
-    ) -> Result<(AllocationId, RelayedAddr), Refusal> {
+    ) -> Result<(AllocationId, &Allocation), Refusal> {
         let id = id.ok_or(Refusal::AllocationMismatch)?;
         let allocation = self.allocations.get(id).ok_or(Refusal::AllocationMismatch)?;
         if allocation.user == signed.proof.user {
-            Ok((id, allocation.relayed))
+            Ok((id, allocation))
         } else {
             Err(Refusal::WrongCredentials)
         }
@@ -201,11 +203,10 @@ fn refuse_unknown(message: &Message<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// A peer has to be of the relayed address's family (RFC 8656, section 10.2).
-fn same_family(peer: XorPeerAddress, relayed: RelayedAddr) -> Result<XorPeerAddress, Refusal> {
-    if peer.0.is_ipv4() == relayed.0.is_ipv4() {
-        Ok(peer)
-    } else {
-        Err(Refusal::PeerAddressFamilyMismatch)
+/// A peer has to be of the family of a relayed address (RFC 8656, section 10.2).
+fn same_family(peer: XorPeerAddress, allocation: &Allocation) -> Result<XorPeerAddress, Refusal> {
+    match allocation.relayed.get(Family::of(&peer.0)) {
+        Some(_) => Ok(peer),
+        None => Err(Refusal::PeerAddressFamilyMismatch),
     }
 }

@@ -8,7 +8,7 @@ use turn_wire::{
 };
 
 use super::{Outcome, Signed};
-use crate::{AllocationId, EndReason, Now, Refusal, Server, reply::Reply};
+use crate::{AllocationId, EndReason, Now, Refusal, RelayedId, Server, reply::Reply};
 
 pub(super) const KNOWN: &[AttributeType] = &[Lifetime::TYPE, RequestedAddressFamily::TYPE];
 
@@ -33,22 +33,23 @@ impl Server {
         signed: &Signed<'_, '_>,
         reply: &mut Reply<'_>,
     ) -> Result<Outcome, Refusal> {
-        let (id, relayed) = self.own_allocation(id, signed)?;
+        let (id, allocation) = self.own_allocation(id, signed)?;
         super::refuse_unknown(signed.message)?;
         let bad = Refusal::BadRequest;
-        let family = signed.message.get::<RequestedAddressFamily>().map_err(|_| bad)?;
-        if family
-            .is_some_and(|RequestedAddressFamily(family)| family != Some(Family::of(&relayed.0)))
-        {
-            return Err(Refusal::PeerAddressFamilyMismatch);
-        }
+        let family = match signed.message.get::<RequestedAddressFamily>().map_err(|_| bad)? {
+            None => None,
+            Some(RequestedAddressFamily(family)) => {
+                let found = family.filter(|family| allocation.relayed.get(*family).is_some());
+                Some(found.ok_or(Refusal::PeerAddressFamilyMismatch)?)
+            }
+        };
         let asked = signed.message.get::<Lifetime>().map_err(|_| bad)?;
         let seconds = if asked == Some(Lifetime(0)) {
-            self.end(id, EndReason::Deleted);
+            self.delete(id, family);
             0
         } else {
             let seconds = granted_lifetime(asked);
-            self.prolong(now, id, seconds);
+            self.prolong(now, id, family, seconds);
             seconds
         };
         Ok(Outcome::Answer(
@@ -56,11 +57,30 @@ impl Server {
         ))
     }
 
-    fn prolong(&mut self, now: Now, id: AllocationId, seconds: u32) {
+    /// Ends the relayed address of one family, or all of the allocation.
+    fn delete(&mut self, id: AllocationId, family: Option<Family>) {
+        match family {
+            Some(family) => {
+                self.end_relayed(RelayedId { allocation: id, family }, EndReason::Deleted);
+            }
+            None => self.end(id, EndReason::Deleted),
+        }
+    }
+
+    fn prolong(&mut self, now: Now, id: AllocationId, family: Option<Family>, seconds: u32) {
         let expires_at = now.instant + Duration::from_secs(seconds.into());
-        if let Some(allocation) = self.allocations.get_mut(id) {
-            allocation.expires_at = expires_at;
-            self.arm(id, expires_at);
+        let Some(allocation) = self.allocations.get_mut(id) else { return };
+        match family {
+            Some(family) => {
+                let relayed = allocation.relayed.get_mut(family);
+                relayed.into_iter().for_each(|relayed| relayed.expires_at = expires_at);
+            }
+            None => {
+                allocation.relayed.iter_mut().for_each(|relayed| relayed.expires_at = expires_at)
+            }
+        }
+        if let Some(next) = allocation.relayed.next_expiry() {
+            self.arm(id, next);
         }
     }
 }

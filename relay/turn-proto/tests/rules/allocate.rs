@@ -97,13 +97,6 @@ fn what_is_asked_wrongly_is_refused_by_its_code() {
         "TCP is not relayed"
     );
     assert_eq!(
-        code(sign(id(103), &signing, allocate, |w| {
-            w.put(&RequestedTransport::UDP).put(&EvenPort { reserve: true })
-        })),
-        508,
-        "no port can be kept"
-    );
-    assert_eq!(
         code(sign(id(104), &signing, allocate, |w| {
             w.put(&RequestedTransport::UDP).put(&ReservationToken([0; 8]))
         })),

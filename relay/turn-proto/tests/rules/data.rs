@@ -160,6 +160,4 @@ fn what_is_counted_is_what_was_relayed() {
     let counters = world.server.counters();
     assert_eq!((counters.to_peers.datagrams, counters.to_peers.bytes), (1, 100));
     assert_eq!((counters.to_clients.datagrams, counters.to_clients.bytes), (1, 30));
-    let view = world.server.views().next().expect("an allocation");
-    assert_eq!((view.to_peers.bytes, view.to_client.bytes, view.relayed), (100, 30, relayed));
 }

@@ -10,8 +10,8 @@ use turn_auth::{
     Credentials, LongTermKey, PasswordAlgorithm, Secret, TimeLimitedCredential, UnixSeconds,
 };
 use turn_proto::{
-    AllocationId, ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now,
-    OpenError, PeerAddr, PeerPolicy, PeerVerdict, PortRange, Refusal, RelayAddress, RelayedAddr,
+    ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now, OpenError,
+    PeerAddr, PeerPolicy, PeerVerdict, PortRange, Refusal, RelayAddress, RelayedAddr, RelayedId,
     Server, Settings, Shard, Transport, Verdict,
 };
 use turn_wire::{
@@ -42,7 +42,7 @@ pub(crate) struct World {
     pub(crate) now: Now,
     /// How many of the next relayed sockets are not to be had.
     pub(crate) taken_ports: u32,
-    pub(crate) open: Vec<(AllocationId, SocketAddr)>,
+    pub(crate) open: Vec<(RelayedId, SocketAddr)>,
     pub(crate) closed: Vec<EndReason>,
     transactions: u8,
 }
@@ -88,12 +88,21 @@ impl World {
 
     /// A server with settings that differ from the usual ones.
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let own = |text: &str| {
+        let range = PortRange { from: 61_000, to: 61_063 };
+        Self::made(&["198.51.100.1", "2001:db8::1"], range, change)
+    }
+
+    /// A server on addresses and ports that differ from the usual ones.
+    pub(crate) fn on(addresses: &[&str], range: PortRange) -> Self {
+        Self::made(addresses, range, |_| {})
+    }
+
+    fn made(addresses: &[&str], range: PortRange, change: impl FnOnce(&mut Settings)) -> Self {
+        let own = |text: &&str| {
             let local: IpAddr = text.parse().expect("an address");
             RelayAddress { local, external: local }
         };
-        let addresses = vec![own("198.51.100.1"), own("2001:db8::1")];
-        let range = PortRange { from: 61_000, to: 61_063 };
+        let addresses: Vec<_> = addresses.iter().map(own).collect();
         let mut settings = Settings {
             credentials: credentials(&["north"]),
             peers: PeerPolicy {
@@ -153,17 +162,17 @@ impl World {
         let mut out = vec![0; Server::ANSWER_LEN];
         let mut verdict = self.server.handle_client(self.now, from, bytes, &mut out);
         while verdict == Verdict::Opening {
-            let Some(Command::Open { allocation, local }) = self.server.poll_command() else {
+            let Some(Command::Open { relayed, local }) = self.server.poll_command() else {
                 panic!("opening, but no command to open")
             };
             let opened = if self.taken_ports > 0 {
                 self.taken_ports -= 1;
                 Err(OpenError::PortTaken)
             } else {
-                self.open.push((allocation, local));
+                self.open.push((relayed, local));
                 Ok(())
             };
-            verdict = self.server.handle_opened(allocation, opened, &mut out);
+            verdict = self.server.handle_opened(self.now, relayed, opened, &mut out);
         }
         self.obey();
         if let Verdict::Respond { len } = verdict {
@@ -175,8 +184,8 @@ impl World {
     fn obey(&mut self) {
         while let Some(command) = self.server.poll_command() {
             match command {
-                Command::Close { allocation, reason, .. } => {
-                    self.open.retain(|(open, _)| *open != allocation);
+                Command::Close { relayed, reason, .. } => {
+                    self.open.retain(|(open, _)| *open != relayed);
                     self.closed.push(reason);
                 }
                 Command::Open { .. } => panic!("a socket is to be opened, but for whom?"),

@@ -4,8 +4,11 @@
 mod allocate;
 mod authentication;
 mod data;
+mod dual_allocation;
 mod harness;
+mod icmp;
 mod limits;
 mod password_algorithms;
 mod permission_and_channel;
+mod reservation;
 mod stateless;
