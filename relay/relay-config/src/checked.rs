@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::raw::{Limits, Listener, PortRange, Protocol, RawConfig};
+use crate::raw::{Limits, Listener, PortRange, RawConfig};
 
 /// Why a configuration is refused. The message names the field, its value, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +56,7 @@ impl TryFrom<RawConfig> for Config {
         check_realm(&raw.realm)?;
         check_relay_ports(raw.relay_ports)?;
         check_listeners(&raw.listeners, raw.relay_ports)?;
+        check_tls(&raw)?;
         check_admin(&raw)?;
         check_addresses(&raw)?;
         check_auth(&raw)?;
@@ -153,7 +154,7 @@ fn check_listeners(listeners: &[Listener], relay_ports: PortRange) -> Result<(),
     let mut names = BTreeSet::new();
     let mut ports = BTreeMap::new();
     for (index, listener) in listeners.iter().enumerate() {
-        let Listener { name, protocol, port } = listener;
+        let Listener { name, protocol, port, proxy_protocol } = listener;
         let field = |of: &str| format!("listeners[{index}].{of}");
         if name.is_empty() || name.len() > 63 {
             return refuse(field("name"), name, "must have between 1 and 63 characters");
@@ -164,32 +165,63 @@ fn check_listeners(listeners: &[Listener], relay_ports: PortRange) -> Result<(),
         if *port == 0 {
             return refuse(field("port"), port, "must be between 1 and 65535");
         }
-        if let Some(other) = ports.insert((*protocol, *port), name) {
-            return refuse(
-                field("port"),
-                port,
-                format!("is the port of listener {other:?} too, with the same protocol"),
-            );
+        // TCP's ports and UDP's are two sets.
+        if let Some(other) = ports.insert((protocol.is_stream(), *port), listener) {
+            let wanted = match other.protocol {
+                same if same == *protocol => "with the same protocol".to_owned(),
+                other => format!("whose protocol, {other}, shares its ports with {protocol}"),
+            };
+            let wanted = format!("is the port of listener {:?} too, {wanted}", other.name);
+            return refuse(field("port"), port, wanted);
         }
-        if *protocol == Protocol::Udp && relay_ports.contains(*port) {
+        if !protocol.is_stream() && relay_ports.contains(*port) {
             return refuse(
                 field("port"),
                 port,
                 format!("lies within relayPorts, {}-{}", relay_ports.from, relay_ports.to),
             );
         }
+        if !protocol.is_stream() && !proxy_protocol.is_empty() {
+            return refuse(
+                field("proxyProtocol"),
+                format!("{proxy_protocol:?}"),
+                format!("is for TCP, TLS and Auto: no header comes before datagrams of {protocol}"),
+            );
+        }
     }
     Ok(())
 }
 
+fn check_tls(raw: &RawConfig) -> Result<(), ConfigError> {
+    let secure = raw.listeners.iter().find(|listener| listener.protocol.is_secure());
+    let Some(tls) = &raw.tls else {
+        return match secure {
+            Some(Listener { name, protocol, .. }) => refuse(
+                "tls",
+                "null",
+                format!(
+                    "must name certificateFile and privateKeyFile: listener {name:?} is {protocol}"
+                ),
+            ),
+            None => Ok(()),
+        };
+    };
+    let files =
+        [("certificateFile", &tls.certificate_file), ("privateKeyFile", &tls.private_key_file)];
+    match files.into_iter().find(|(_, path)| path.as_os_str().is_empty()) {
+        Some((field, _)) => refuse(format!("tls.{field}"), "", "must name a PEM file"),
+        None => Ok(()),
+    }
+}
+
 fn check_admin(raw: &RawConfig) -> Result<(), ConfigError> {
     let port = raw.admin.address.port();
-    let taken = raw.listeners.iter().find(|l| l.protocol == Protocol::Tcp && l.port == port);
+    let taken = raw.listeners.iter().find(|l| l.protocol.is_stream() && l.port == port);
     match taken {
         Some(listener) => refuse(
             "admin.address",
             raw.admin.address,
-            format!("has the port of TCP listener {:?}", listener.name),
+            format!("has the port of {} listener {:?}", listener.protocol, listener.name),
         ),
         None => Ok(()),
     }
@@ -334,6 +366,52 @@ mod tests {
         check("peers: {deny: [10.0.0.0/33]}", "10.0.0.0/33");
         check("admin: {address: '0.0.0.0:3478'}", "has the port of TCP listener \"tcp\"");
         check("workers: 0", "workers: \"0\"");
+        check("logLevel: loud", "loud");
+    }
+
+    #[test]
+    fn each_protocol_has_its_ports_and_needs() {
+        const TLS: &str = "tls: {certificateFile: /c.pem, privateKeyFile: /k.pem}\n";
+        let secure = |listeners: &str| format!("{TLS}listeners: [{listeners}]");
+        check(
+            &secure(
+                "{name: a, protocol: UDP, port: 3478}, {name: b, protocol: Auto, port: 3478}, \
+                 {name: c, protocol: DTLS, port: 443}, {name: d, protocol: TLS, port: 443}, \
+                 {name: e, protocol: TCP, port: 80, proxyProtocol: [10.0.0.0/8, '::1/128']}",
+            ),
+            "",
+        );
+        check(
+            "listeners: [{name: a, protocol: TLS, port: 1}]",
+            "tls: \"null\" must name certificateFile",
+        );
+        check("listeners: [{name: a, protocol: DTLS, port: 1}]", "listener \"a\" is DTLS");
+        check("listeners: [{name: a, protocol: Auto, port: 1}]", "listener \"a\" is Auto");
+        check("tls: {certificateFile: /c.pem}", "privateKeyFile");
+        check(
+            "tls: {certificateFile: '', privateKeyFile: /k}",
+            "tls.certificateFile: \"\" must name",
+        );
+        check(
+            &secure("{name: a, protocol: TLS, port: 443}, {name: b, protocol: Auto, port: 443}"),
+            "listeners[1].port: \"443\" is the port of listener \"a\" too, whose protocol, TLS",
+        );
+        check(
+            &secure("{name: a, protocol: UDP, port: 443}, {name: b, protocol: DTLS, port: 443}"),
+            "listeners[1].port: \"443\" is the port of listener \"a\" too, whose protocol, UDP",
+        );
+        check(&secure("{name: a, protocol: DTLS, port: 61000}"), "lies within relayPorts");
+        check(
+            &secure("{name: a, protocol: DTLS, port: 5349, proxyProtocol: [10.0.0.0/8]}"),
+            "listeners[0].proxyProtocol: \"[10.0.0.0/8]\" is for TCP, TLS and Auto",
+        );
+        check(
+            &format!(
+                "{}\nadmin: {{address: '0.0.0.0:443'}}",
+                secure("{name: a, protocol: Auto, port: 443}")
+            ),
+            "has the port of Auto listener \"a\"",
+        );
     }
 
     #[test]

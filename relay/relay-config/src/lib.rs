@@ -8,4 +8,7 @@ mod checked;
 mod raw;
 
 pub use checked::{Config, ConfigError};
-pub use raw::{Admin, Auth, Drain, Limits, Listener, Peers, PortRange, Protocol, RawConfig, User};
+pub use raw::{
+    Admin, Auth, Drain, Limits, Listener, LogLevel, Peers, PortRange, Protocol, RawConfig, Tls,
+    User,
+};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
@@ -29,6 +30,8 @@ pub struct RawConfig {
     pub external_addresses: BTreeMap<IpAddr, IpAddr>,
     /// The ports that relayed transport addresses are taken from.
     pub relay_ports: PortRange,
+    /// What TLS and DTLS listeners prove themselves with. Needed where there is one.
+    pub tls: Option<Tls>,
     /// Who may allocate.
     pub auth: Auth,
     /// Whom clients may reach.
@@ -39,6 +42,8 @@ pub struct RawConfig {
     pub drain: Drain,
     /// The HTTP port for probes, metrics and status.
     pub admin: Admin,
+    /// How much the relay logs, unless the environment says so (`TURN_RELAY_LOG`).
+    pub log_level: LogLevel,
     /// How many workers (threads, each with its own sockets and allocations) to run. Absent: one
     /// for each core that the process may use.
     pub workers: Option<u16>,
@@ -49,17 +54,19 @@ impl Default for RawConfig {
         Self {
             realm: "turnpike".to_owned(),
             listeners: vec![
-                Listener { name: "udp".to_owned(), protocol: Protocol::Udp, port: 3478 },
-                Listener { name: "tcp".to_owned(), protocol: Protocol::Tcp, port: 3478 },
+                Listener::new("udp", Protocol::Udp, 3478),
+                Listener::new("tcp", Protocol::Tcp, 3478),
             ],
             addresses: Vec::new(),
             external_addresses: BTreeMap::new(),
             relay_ports: PortRange::default(),
+            tls: None,
             auth: Auth::default(),
             peers: Peers::default(),
             limits: Limits::default(),
             drain: Drain::default(),
             admin: Admin::default(),
+            log_level: LogLevel::default(),
             workers: None,
         }
     }
@@ -75,16 +82,108 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The port, on each of [`RawConfig::addresses`].
     pub port: u16,
+    /// Where load balancers connect from that say in a PROXY protocol v2 header whom they connect
+    /// for. Their connections must begin with one; those of others must not. Streams only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_protocol: Vec<IpNet>,
+}
+
+impl Listener {
+    /// A listener that no load balancer stands before.
+    #[must_use]
+    pub fn new(name: impl Into<String>, protocol: Protocol, port: u16) -> Self {
+        Self { name: name.into(), protocol, port, proxy_protocol: Vec::new() }
+    }
 }
 
 /// The transport between client and relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
     /// One message or ChannelData message in each datagram.
+    #[serde(rename = "UDP")]
     Udp,
     /// Messages and ChannelData messages framed as RFC 8656, section 12.5 says.
+    #[serde(rename = "TCP")]
     Tcp,
+    /// The same within TLS 1.2 or 1.3.
+    #[serde(rename = "TLS")]
+    Tls,
+    /// Datagrams within DTLS 1.2 or 1.3.
+    #[serde(rename = "DTLS")]
+    Dtls,
+    /// TCP and TLS on one port, told apart by a connection's first byte.
+    Auto,
+}
+
+impl Protocol {
+    /// Whether it takes its port of TCP's, and not of UDP's.
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        match self {
+            Self::Tcp | Self::Tls | Self::Auto => true,
+            Self::Udp | Self::Dtls => false,
+        }
+    }
+
+    /// Whether it needs a certificate.
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        match self {
+            Self::Tls | Self::Dtls | Self::Auto => true,
+            Self::Udp | Self::Tcp => false,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Dtls => "DTLS",
+            Self::Auto => "Auto",
+        })
+    }
+}
+
+/// A certificate and its key. A DTLS listener needs ones of an elliptic curve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// A PEM file with the certificate and, behind it, those that lead to the authority's.
+    pub certificate_file: PathBuf,
+    /// A PEM file with the certificate's private key.
+    pub private_key_file: PathBuf,
+}
+
+/// How much is logged: what is said, and all that is graver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogLevel {
+    /// What keeps the relay from its work.
+    Error,
+    /// What somebody should look at.
+    Warn,
+    /// What becomes of the relay as a whole.
+    #[default]
+    Info,
+    /// What becomes of each allocation.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        })
+    }
 }
 
 /// An inclusive range of ports.
@@ -173,7 +272,7 @@ pub struct Limits {
     pub permissions_per_allocation: u16,
     /// Channels of one allocation. Above: 508.
     pub channels_per_allocation: u16,
-    /// Connections of TCP listeners that have no allocation yet, for each source prefix (/24 or
+    /// Connections that have no allocation yet, for each source prefix (/24 or
     /// /56). Above: the connection is reset.
     pub pending_connections_per_prefix: u32,
     /// How long such a connection may take to an allocation, in seconds.

@@ -32,6 +32,9 @@ pub enum StartError {
     /// An address is none of this machine's.
     #[error("addresses: {0} is not an address of this machine")]
     NotLocal(IpAddr),
+    /// A listener's protocol is not served.
+    #[error("listeners: {0} is not served yet")]
+    Protocol(Protocol),
     /// A secret cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -70,6 +73,10 @@ impl Relay {
     /// # Errors
     /// When a secret, an address or a listener is not to be had.
     pub fn start(config: Config, addresses: &[IpAddr]) -> Result<Self, StartError> {
+        if let Some(secure) = config.listeners.iter().find(|listener| listener.protocol.is_secure())
+        {
+            return Err(StartError::Protocol(secure.protocol));
+        }
         let secrets = Secrets::read(&config)?;
         let addresses = relay_addresses(&config, addresses)?;
         let count = worker_count(&config);
@@ -197,8 +204,8 @@ impl Relay {
         Ok(Target {
             server: listener.external_address,
             transport: match listener.protocol {
-                Protocol::Udp => turn_probe::Transport::Udp,
-                Protocol::Tcp => turn_probe::Transport::Tcp,
+                Protocol::Udp | Protocol::Dtls => turn_probe::Transport::Udp,
+                Protocol::Tcp | Protocol::Tls | Protocol::Auto => turn_probe::Transport::Tcp,
             },
             credentials: [first?, second?],
             limit: PROBE_LIMIT,
@@ -255,8 +262,8 @@ fn listeners(
     for address in addresses {
         for listener in &config.listeners {
             let transport = match listener.protocol {
-                Protocol::Udp => Transport::Udp,
-                Protocol::Tcp => Transport::Tcp,
+                Protocol::Udp | Protocol::Dtls => Transport::Udp,
+                Protocol::Tcp | Protocol::Tls | Protocol::Auto => Transport::Tcp,
             };
             let local = SocketAddr::new(address.local, listener.port);
             specs.push(ListenerSpec { name: listener.name.clone(), transport, address: local });

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use relay_config::{Config, Protocol};
+use relay_config::Config;
 use turn_auth::{Credentials, Secret};
 use turn_net::StreamLimits;
 use turn_proto::{Limits, PeerPolicy, RelayAddress, Settings};
@@ -111,7 +111,7 @@ pub(crate) fn stream_limits(config: &Config, workers: usize) -> StreamLimits {
 
 fn peer_policy(config: &Config, addresses: &[RelayAddress]) -> PeerPolicy {
     let own: Vec<IpAddr> = addresses.iter().flat_map(|own| [own.local, own.external]).collect();
-    let udp = config.listeners.iter().filter(|listener| listener.protocol == Protocol::Udp);
+    let udp = config.listeners.iter().filter(|listener| !listener.protocol.is_stream());
     PeerPolicy {
         deny: config.peers.deny.clone(),
         allow: config.peers.allow.clone(),

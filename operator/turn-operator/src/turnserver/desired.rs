@@ -199,6 +199,8 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
         },
         drain: relay_config::Drain { timeout_seconds: validated.drain_timeout_seconds() },
         admin: relay_config::Admin { address: admin_address(validated, observed) },
+        tls: None,
+        log_level: relay_config::LogLevel::default(),
         workers: None,
     }
 }
@@ -208,10 +210,8 @@ fn listeners(validated: &Validated) -> Vec<relay_config::Listener> {
         Protocol::Udp => relay_config::Protocol::Udp,
         Protocol::Tcp => relay_config::Protocol::Tcp,
     };
-    let listener = |listener: &turn_api::Listener| relay_config::Listener {
-        name: listener.name.clone(),
-        protocol: protocol(listener.protocol),
-        port: listener.port,
+    let listener = |listener: &turn_api::Listener| {
+        relay_config::Listener::new(&listener.name, protocol(listener.protocol), listener.port)
     };
     validated.listeners().iter().map(listener).collect()
 }
