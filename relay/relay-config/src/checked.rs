@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::raw::{Limits, Listener, PortRange, RawConfig};
+use crate::raw::{Drain, Limits, Listener, PortRange, RawConfig};
 
 /// Why a configuration is refused. The message names the field, its value, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +61,7 @@ impl TryFrom<RawConfig> for Config {
         check_addresses(&raw)?;
         check_auth(&raw)?;
         check_limits(&raw.limits)?;
+        check_drain(&raw.drain)?;
         if raw.workers.is_some_and(|workers| !(1..=256).contains(&workers)) {
             return refuse("workers", raw.workers.unwrap_or(0), "is not between 1 and 256");
         }
@@ -261,6 +262,9 @@ fn check_addresses(raw: &RawConfig) -> Result<(), ConfigError> {
 }
 
 fn check_auth(raw: &RawConfig) -> Result<(), ConfigError> {
+    if raw.auth.credential_hashes.is_empty() {
+        return refuse("auth.credentialHashes", "[]", "must name SHA1, SHA256 or both");
+    }
     if raw.auth.shared_secrets.is_empty() && raw.auth.users.is_empty() {
         return refuse(
             "auth",
@@ -291,7 +295,7 @@ fn check_auth(raw: &RawConfig) -> Result<(), ConfigError> {
 }
 
 fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
-    let positive: [(&str, u32); 8] = [
+    let positive: [(&str, u32); 9] = [
         ("allocationsPerUser", limits.allocations_per_user),
         ("allocations", limits.allocations),
         ("permissionsPerAllocation", limits.permissions_per_allocation.into()),
@@ -303,12 +307,14 @@ fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
             "unauthenticatedRepliesPerSecondPerPrefix",
             limits.unauthenticated_replies_per_second_per_prefix,
         ),
+        ("newPeersPerSecondPerAllocation", limits.new_peers_per_second_per_allocation.into()),
     ];
     for (field, value) in positive {
         if value == 0 {
             return refuse(format!("limits.{field}"), value, "must be 1 or more");
         }
     }
+    check_rates(limits)?;
     // One framed datagram has to fit: 65,535 bytes and a ChannelData header.
     if limits.queue_bytes_per_connection < 65_540 {
         return refuse(
@@ -316,6 +322,49 @@ fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
             limits.queue_bytes_per_connection,
             "must be 65540 or more, or the largest datagram does not fit",
         );
+    }
+    Ok(())
+}
+
+fn check_rates(limits: &Limits) -> Result<(), ConfigError> {
+    let rates = [
+        ("bitsPerSecondPerAllocation", limits.bits_per_second_per_allocation),
+        ("packetsPerSecondPerAllocation", limits.packets_per_second_per_allocation),
+        ("bitsPerSecondPerUser", limits.bits_per_second_per_user),
+        ("packetsPerSecondPerUser", limits.packets_per_second_per_user),
+        ("bitsPerSecond", limits.bits_per_second),
+        ("packetsPerSecond", limits.packets_per_second),
+    ];
+    match rates.into_iter().find(|(_, rate)| *rate == Some(0)) {
+        Some((field, _)) => {
+            refuse(format!("limits.{field}"), 0, "must be 1 or more, or null for no limit")
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_drain(drain: &Drain) -> Result<(), ConfigError> {
+    for (index, alternate) in drain.alternates.iter().enumerate() {
+        let field = |of: &str| format!("drain.alternates[{index}].{of}");
+        if alternate.protocol == crate::Protocol::Auto {
+            return refuse(field("protocol"), "Auto", "must be UDP, TCP, TLS or DTLS");
+        }
+        let address = alternate.address;
+        if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+            return refuse(
+                field("address"),
+                address,
+                "must be an address that clients can send to",
+            );
+        }
+        let domain = alternate.domain.as_deref().unwrap_or("a");
+        if domain.is_empty() || domain.len() > 253 || !domain.is_ascii() {
+            return refuse(
+                field("domain"),
+                domain,
+                "must be a domain name of at most 253 characters",
+            );
+        }
     }
     Ok(())
 }
@@ -363,6 +412,19 @@ mod tests {
         check("externalAddresses: {10.0.0.1: '::1'}", "externalAddresses[10.0.0.1]");
         check("limits: {allocations: 0}", "limits.allocations: \"0\" must be 1 or more");
         check("limits: {queueBytesPerConnection: 1000}", "65540 or more");
+        check(
+            "limits: {bitsPerSecond: 0}",
+            "limits.bitsPerSecond: \"0\" must be 1 or more, or null",
+        );
+        check("limits: {bitsPerSecondPerAllocation: null}", "");
+        check(
+            "drain: {alternates: [{protocol: Auto, address: '192.0.2.1:443'}]}",
+            "drain.alternates[0].protocol: \"Auto\" must be UDP, TCP, TLS or DTLS",
+        );
+        check(
+            "drain: {alternates: [{protocol: UDP, address: '0.0.0.0:3478'}]}",
+            "drain.alternates[0].address: \"0.0.0.0:3478\" must be an address that clients",
+        );
         check("peers: {deny: [10.0.0.0/33]}", "10.0.0.0/33");
         check("admin: {address: '0.0.0.0:3478'}", "has the port of TCP listener \"tcp\"");
         check("workers: 0", "workers: \"0\"");
@@ -423,7 +485,10 @@ mod tests {
     #[test]
     fn what_is_rendered_is_read_back() -> Result<(), ConfigError> {
         let raw = RawConfig {
-            auth: crate::Auth { shared_secrets: vec!["/run/secret".into()], users: Vec::new() },
+            auth: crate::Auth {
+                shared_secrets: vec!["/run/secret".into()],
+                ..crate::Auth::default()
+            },
             addresses: vec![IpAddr::from([10, 0, 0, 1])],
             external_addresses: [(IpAddr::from([10, 0, 0, 1]), IpAddr::from([203, 0, 113, 1]))]
                 .into(),

@@ -1,7 +1,7 @@
 //! The configuration as it is written: any value that parses, nothing checked yet.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -219,7 +219,7 @@ impl Default for PortRange {
 }
 
 /// Who may allocate. Only names of files: no secret stands in the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Auth {
     /// Files that each hold one secret of time-limited credentials, newest first. All of them are
@@ -228,6 +228,29 @@ pub struct Auth {
     pub shared_secrets: Vec<PathBuf>,
     /// Users with a password of their own.
     pub users: Vec<User>,
+    /// The hashes that passwords of time-limited credentials may be made with. SHA1 is what other
+    /// servers and web services know.
+    pub credential_hashes: BTreeSet<CredentialHash>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            shared_secrets: Vec::new(),
+            users: Vec::new(),
+            credential_hashes: [CredentialHash::Sha1].into(),
+        }
+    }
+}
+
+/// The hash that the password of a time-limited credential is an HMAC of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum CredentialHash {
+    /// HMAC-SHA1.
+    Sha1,
+    /// HMAC-SHA256.
+    Sha256,
 }
 
 /// A user with a password of its own.
@@ -282,6 +305,22 @@ pub struct Limits {
     /// Replies to unauthenticated datagrams, per second and source prefix (/24 or /56). Above:
     /// silence.
     pub unauthenticated_replies_per_second_per_prefix: u32,
+    /// Peers, per second, that one allocation may ask for a permission for that it has none for.
+    /// Above: 508.
+    pub new_peers_per_second_per_allocation: u16,
+    /// Bits of payload per second that one allocation relays each way. Above: dropped. Null: no
+    /// limit; the same of those that follow.
+    pub bits_per_second_per_allocation: Option<u64>,
+    /// Datagrams per second that one allocation relays each way.
+    pub packets_per_second_per_allocation: Option<u64>,
+    /// Bits of payload per second that all allocations of one user relay each way.
+    pub bits_per_second_per_user: Option<u64>,
+    /// Datagrams per second that all allocations of one user relay each way.
+    pub packets_per_second_per_user: Option<u64>,
+    /// Bits of payload per second that the relay relays each way.
+    pub bits_per_second: Option<u64>,
+    /// Datagrams per second that the relay relays each way.
+    pub packets_per_second: Option<u64>,
 }
 
 impl Default for Limits {
@@ -295,6 +334,13 @@ impl Default for Limits {
             pending_connection_timeout_seconds: 30,
             queue_bytes_per_connection: 262_144,
             unauthenticated_replies_per_second_per_prefix: 1_000,
+            new_peers_per_second_per_allocation: 64,
+            bits_per_second_per_allocation: Some(20_000_000),
+            packets_per_second_per_allocation: None,
+            bits_per_second_per_user: None,
+            packets_per_second_per_user: None,
+            bits_per_second: None,
+            packets_per_second: None,
         }
     }
 }
@@ -305,12 +351,32 @@ impl Default for Limits {
 pub struct Drain {
     /// How long, after SIGTERM, running allocations are still served, in seconds.
     pub timeout_seconds: u32,
+    /// How long, in seconds, an allocation may relay nothing before its next refresh is refused
+    /// while the relay drains. Null: for ever.
+    pub idle_seconds: Option<u32>,
+    /// Listeners of other relays, which new clients are sent to while this one drains (300, Try
+    /// Alternate). Without one of a client's transport and family it gets 508. Those of this relay's
+    /// own address are passed over, so that one file serves a whole fleet.
+    pub alternates: Vec<Alternate>,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { timeout_seconds: 3600 }
+        Self { timeout_seconds: 3600, idle_seconds: None, alternates: Vec::new() }
     }
+}
+
+/// A listener of another relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Alternate {
+    /// Which clients it is for; of an Auto listener there are two, one for TCP and one for TLS.
+    pub protocol: Protocol,
+    /// Where clients reach it.
+    pub address: SocketAddr,
+    /// The name in its certificate. Without one no client over TLS or DTLS is sent there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
 }
 
 /// The HTTP port for `/livez`, `/readyz`, `/metrics` and `/status`.

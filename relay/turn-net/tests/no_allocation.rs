@@ -23,7 +23,7 @@ use std::{
 use turn_auth::Secret;
 use turn_client::{Client, Config, Event, FrameBuffer, Input, Profile};
 use turn_net::{ListenerSpec, Snapshot, StreamLimits, Workers, bind};
-use turn_proto::{Ledger, Limits, PeerPolicy, PortRange, RelayAddress, Settings, Transport};
+use turn_proto::{Ledger, Limits, PeerPolicy, PortRange, Rate, RelayAddress, Settings, Transport};
 
 /// The relay and its clients.
 const RELAY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -174,26 +174,30 @@ fn start(transport: Transport) -> (Workers, SocketAddr) {
     let listener = ListenerSpec { name: "test".to_owned(), transport, address };
     let bound = bind(&[listener], 1).expect("the port was free a moment ago");
     let password = Secret::from_file(PASSWORD.as_bytes()).expect("not empty");
-    let settings = Settings {
-        credentials: turn_auth::Credentials::new(REALM, Vec::new(), [(USER, &password)]),
-        peers: PeerPolicy {
+    let settings = Settings::new(
+        turn_auth::Credentials::new(REALM, Vec::new(), [(USER, &password)]),
+        PeerPolicy {
             allow: vec!["127.0.0.2/32".parse().expect("a network")],
             own: vec![RELAY],
             ..PeerPolicy::default()
         },
-        limits: Limits {
+        Limits {
             allocations_per_user: 1,
             allocations: 1,
             permissions_per_allocation: 1,
             channels_per_allocation: 1,
             unauthenticated_replies_per_second_per_prefix: 100,
+            new_peers_per_second: 100,
+            allocation_rate: Rate::default(),
+            user_rate: Rate::default(),
+            relay_rate: Rate::default(),
         },
-    };
+    );
     let limits =
         StreamLimits { pending_per_prefix: 10, pending_timeout: TIMEOUT, queue_bytes: 1 << 18 };
     let relay_ports = PortRange { from: 61_000, to: 65_535 };
     let own = vec![RelayAddress { local: RELAY, external: RELAY }];
-    let ledger = Arc::new(Ledger::new(own, relay_ports, 1));
+    let ledger = Arc::new(Ledger::new(own, relay_ports, 1, Instant::now()));
     let workers = Workers::start(bound, &Arc::new(settings), limits, &ledger, || Ok([7; 32]))
         .expect("a thread");
     (workers, address)

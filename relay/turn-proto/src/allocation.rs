@@ -1,5 +1,7 @@
 //! Allocations (RFC 8656, section 5) and the table of them.
 
+use std::{sync::Arc, time::Instant};
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use turn_auth::{LongTermKey, Origin};
@@ -9,7 +11,7 @@ use turn_wire::{
 };
 
 use crate::{
-    FiveTuple, Refusal, channel_binding::ChannelBindings, permission::Permissions,
+    FiveTuple, Refusal, channel_binding::ChannelBindings, meter::Meters, permission::Permissions,
     relayed_address::RelayedAddresses, reply::Signature, timer_wheel::Tick,
 };
 
@@ -53,6 +55,11 @@ pub(crate) struct Allocation {
     pub(crate) reservation: Option<ReservationToken>,
     pub(crate) permissions: Permissions,
     pub(crate) channels: ChannelBindings,
+    /// What it has relayed, and what its user has.
+    pub(crate) meters: Meters,
+    pub(crate) user_meters: Arc<Meters>,
+    /// When it last relayed something.
+    pub(crate) active_at: Instant,
 }
 
 #[derive(Debug)]

@@ -55,6 +55,12 @@ reasons! {
         NoPermissionInbound = "no_permission_inbound",
         /// The permission holds for the IP address, but that port of it is denied.
         PeerPortDenied = "peer_port_denied",
+        /// More than the allocation may relay.
+        AllocationRate = "allocation_rate",
+        /// More than its user may relay.
+        UserRate = "user_rate",
+        /// More than the relay may relay.
+        RelayRate = "relay_rate",
         /// The same request came again while its allocation's socket is being opened.
         AllocationOpening = "allocation_opening",
         /// An ICMP error of a type that clients are not told of.
@@ -73,6 +79,8 @@ reasons! {
         Deleted = "deleted",
         /// The client's connection ended.
         Disconnected = "disconnected",
+        /// The relay drains and it was silent for long.
+        Idle = "idle",
         /// No socket could be opened for it.
         NotOpened = "not_opened",
     }

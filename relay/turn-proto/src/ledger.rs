@@ -3,9 +3,10 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use foldhash::fast::FixedState;
@@ -14,6 +15,7 @@ use rand::Rng;
 
 use crate::{
     Limits, Refusal, RelayAddress,
+    meter::Meters,
     port_allocator::{Parity, PortAllocator, PortRange},
 };
 
@@ -29,16 +31,26 @@ pub struct Ledger {
     /// A bit for each port of each address.
     live: Vec<Box<[AtomicU64]>>,
     allocations: AtomicU32,
+    start: Instant,
+    /// What the relay has relayed.
+    meters: Meters,
 }
 
 #[derive(Debug)]
 struct Books {
     /// One for each address.
     ports: Vec<PortAllocator>,
-    users: HashMap<String, u32, FixedState>,
+    users: HashMap<String, Account, FixedState>,
     allocations: u32,
     /// Ports that are kept for whoever brings the token.
     reservations: HashMap<[u8; 8], Reservation, FixedState>,
+}
+
+/// What one user holds.
+#[derive(Debug, Default)]
+struct Account {
+    charges: u32,
+    meters: Arc<Meters>,
 }
 
 #[derive(Debug)]
@@ -50,9 +62,9 @@ struct Reservation {
 
 impl Books {
     fn discharge(&mut self, user: &str) {
-        if let Some(held) = self.users.get_mut(user) {
-            *held -= 1;
-            if *held == 0 {
+        if let Some(account) = self.users.get_mut(user) {
+            account.charges -= 1;
+            if account.charges == 0 {
                 self.users.remove(user);
             }
         }
@@ -78,9 +90,9 @@ const WORDS: usize = 65_536 / 64;
 
 impl Ledger {
     /// The books of a relay that makes relayed transport addresses of `addresses` and `range`. The
-    /// seed keys the table of users.
+    /// seed keys the table of users; times are counted from `start`.
     #[must_use]
-    pub fn new(addresses: Vec<RelayAddress>, range: PortRange, seed: u64) -> Self {
+    pub fn new(addresses: Vec<RelayAddress>, range: PortRange, seed: u64, start: Instant) -> Self {
         let live = addresses.iter().map(|_| (0..WORDS).map(|_| AtomicU64::new(0)).collect());
         let books = Books {
             ports: addresses.iter().map(|_| PortAllocator::new(range)).collect(),
@@ -94,6 +106,8 @@ impl Ledger {
             addresses,
             range,
             allocations: AtomicU32::new(0),
+            start,
+            meters: Meters::default(),
         }
     }
 
@@ -122,20 +136,27 @@ impl Ledger {
     }
 
     /// Charges a user with one allocation; with a reservation too, if one comes with it.
-    pub(crate) fn charge(&self, user: &str, limits: &Limits, reserve: bool) -> Result<(), Refusal> {
+    pub(crate) fn charge(
+        &self,
+        user: &str,
+        limits: &Limits,
+        reserve: bool,
+    ) -> Result<Arc<Meters>, Refusal> {
         let mut books = self.books();
         if books.allocations >= limits.allocations {
             return Err(Refusal::InsufficientCapacity);
         }
         let charges = 1 + u32::from(reserve);
-        let held = books.users.get(user).copied().unwrap_or(0);
+        let held = books.users.get(user).map_or(0, |account| account.charges);
         if held + charges > limits.allocations_per_user {
             return Err(Refusal::AllocationQuotaReached);
         }
-        books.users.insert(user.to_owned(), held + charges);
+        let account = books.users.entry_ref(user).or_default();
+        account.charges += charges;
+        let meters = Arc::clone(&account.meters);
         books.allocations += 1;
         self.publish(&books);
-        Ok(())
+        Ok(meters)
     }
 
     /// Takes the charge of an allocation back.
@@ -165,7 +186,7 @@ impl Ledger {
         token: [u8; 8],
         user: &str,
         limits: &Limits,
-    ) -> Result<HeldPort, Refusal> {
+    ) -> Result<(HeldPort, Arc<Meters>), Refusal> {
         let mut books = self.books();
         let kept = books.reservations.get(&token).filter(|kept| kept.user == user);
         let port = kept.map(|kept| kept.port).ok_or(Refusal::InsufficientCapacity)?;
@@ -175,7 +196,9 @@ impl Ledger {
         books.reservations.remove(&token);
         books.allocations += 1;
         self.publish(&books);
-        Ok(port)
+        // The reservation's charge kept the account open.
+        let account = books.users.entry_ref(user).or_default();
+        Ok((port, Arc::clone(&account.meters)))
     }
 
     /// Nobody has brought the token in time: the port is free again.
@@ -237,6 +260,16 @@ impl Ledger {
             .position(|own| own.local == address.ip() || own.external == address.ip())?;
         let word = self.word(index, address.port())?;
         Some(word.load(Ordering::Relaxed) & (1 << (address.port() % 64)) != 0)
+    }
+
+    /// What the relay as a whole has relayed.
+    pub(crate) const fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// The time that meters count.
+    pub(crate) fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
     }
 
     fn word(&self, address: usize, port: u16) -> Option<&AtomicU64> {

@@ -8,7 +8,7 @@ use std::{
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::{PeerPolicy, Reach, Refusal};
+use crate::{Limits, PeerPolicy, Reach, Refusal};
 
 /// How long a permission holds, unless renewed.
 pub(crate) const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
@@ -23,11 +23,16 @@ struct Permission {
 #[derive(Debug)]
 pub(crate) struct Permissions {
     by_peer: HashMap<IpAddr, Permission, FixedState>,
+    /// Until when the new peers of late would take at the rate that is allowed.
+    new_until: Option<Instant>,
 }
+
+/// How many seconds' worth of new peers may come at once: a call starts with all its candidates.
+const NEW_PEERS_BURST: u32 = 2;
 
 impl Permissions {
     pub(crate) fn new(hasher: FixedState) -> Self {
-        Self { by_peer: HashMap::with_hasher(hasher) }
+        Self { by_peer: HashMap::with_hasher(hasher), new_until: None }
     }
 
     /// What may be reached at a peer's IP address now; `None` without a permission.
@@ -35,13 +40,33 @@ impl Permissions {
         self.by_peer.get(&peer).filter(|found| now <= found.expires_at).map(|found| found.reach)
     }
 
-    /// Whether `more` peers that are not there yet would be too many. Ended permissions make room.
-    pub(crate) fn has_room(&mut self, peers: &[IpAddr], limit: u16, now: Instant) -> bool {
-        let new = peers.iter().filter(|peer| !self.by_peer.contains_key(*peer)).count();
-        if self.by_peer.len() + new > usize::from(limit) {
+    /// Makes room for peers that are not there yet: not too many at all, and not too many at once.
+    /// Ended permissions make room.
+    pub(crate) fn make_room(
+        &mut self,
+        peers: &[IpAddr],
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let full = Refusal::InsufficientCapacity;
+        let is_there =
+            |peer: &IpAddr| self.by_peer.get(peer).is_some_and(|found| now <= found.expires_at);
+        let new = peers.iter().filter(|peer| !is_there(peer)).count();
+        let limit = usize::from(limits.permissions_per_allocation);
+        if self.by_peer.len() + new > limit {
             self.by_peer.retain(|_, permission| now <= permission.expires_at);
         }
-        self.by_peer.len() + new <= usize::from(limit)
+        if self.by_peer.len() + new > limit {
+            return Err(full);
+        }
+        let new = u32::try_from(new).unwrap_or(u32::MAX);
+        let each = Duration::from_secs(1) / u32::from(limits.new_peers_per_second).max(1);
+        let until = self.new_until.unwrap_or(now).max(now) + each * new;
+        if new > 0 && until > now + Duration::from_secs(1) * NEW_PEERS_BURST {
+            return Err(full);
+        }
+        self.new_until = Some(until);
+        Ok(())
     }
 
     /// Installs or renews a permission.

@@ -4,6 +4,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Refusal {
+    /// 300: another relay of the fleet will serve the client.
+    TryAlternate,
     /// 400: an attribute is missing, malformed, or contradicts another.
     BadRequest,
     /// 401: no credentials yet, or wrong ones.
@@ -32,7 +34,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// Each of them, in the order of their numbers in [`crate::Counters`].
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
+        Self::TryAlternate,
         Self::BadRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -51,6 +54,7 @@ impl Refusal {
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
+            Self::TryAlternate => 300,
             Self::BadRequest => 400,
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
@@ -71,6 +75,7 @@ impl Refusal {
     #[must_use]
     pub const fn phrase(self) -> &'static str {
         match self {
+            Self::TryAlternate => "Try Alternate",
             Self::BadRequest => "Bad Request",
             Self::Unauthenticated => "Unauthenticated",
             Self::Forbidden => "Forbidden",
@@ -90,6 +95,7 @@ impl Refusal {
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
+            Self::TryAlternate => "try_alternate",
             Self::BadRequest => "bad_request",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",

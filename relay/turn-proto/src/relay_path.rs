@@ -11,7 +11,7 @@ use turn_wire::{
 
 use crate::{
     AllocationId, DropReason, FiveTuple, Now, PeerAddr, PeerVerdict, Reach, RelayedId, Server,
-    Transport, Verdict, allocation::Allocation,
+    Transport, Verdict, allocation::Allocation, meter::Direction,
 };
 
 impl Server {
@@ -93,6 +93,8 @@ impl Server {
         if !from.is_open() {
             return Err(DropReason::AllocationOpening);
         }
+        self.check_rates(allocation, Direction::ToPeer, now.instant, payload.len())?;
+        self.note_traffic(id, now.instant);
         self.counters.to_peers.add(payload.len());
         Ok(Verdict::ToPeer { relayed, peer, payload, dont_fragment })
     }
@@ -107,8 +109,10 @@ impl Server {
     ) -> Result<PeerVerdict, DropReason> {
         let allocation = self.allocations.get(to.allocation).ok_or(DropReason::NoAllocation)?;
         self.check_permission(allocation, from, now, DropReason::NoPermissionInbound)?;
+        self.check_rates(allocation, Direction::ToClient, now, payload_len)?;
         let five_tuple = allocation.five_tuple;
         let (head_len, padding) = frame(allocation, now, from, payload_len, &mut self.rng, head)?;
+        self.note_traffic(to.allocation, now);
         self.counters.to_clients.add(payload_len);
         Ok(PeerVerdict::ToClient { five_tuple, head_len, padding })
     }
@@ -122,6 +126,35 @@ impl Server {
     ) -> Result<(), DropReason> {
         let reach = allocation.permissions.reach(peer.0.ip(), now).ok_or(without)?;
         if self.is_port_reachable(reach, peer) { Ok(()) } else { Err(DropReason::PeerPortDenied) }
+    }
+
+    /// The narrowest limit first: who is over it costs the others nothing.
+    fn check_rates(
+        &self,
+        allocation: &Allocation,
+        direction: Direction,
+        now: Instant,
+        bytes: usize,
+    ) -> Result<(), DropReason> {
+        let limits = &self.settings.limits;
+        let now = self.ledger.since_start(now);
+        let meters = [
+            (&allocation.meters, limits.allocation_rate, DropReason::AllocationRate),
+            (&*allocation.user_meters, limits.user_rate, DropReason::UserRate),
+            (self.ledger.meters(), limits.relay_rate, DropReason::RelayRate),
+        ];
+        for (meters, rate, reason) in meters {
+            if !meters.pass(direction, now, bytes, rate) {
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_traffic(&mut self, id: AllocationId, now: Instant) {
+        if let Some(allocation) = self.allocations.get_mut(id) {
+            allocation.active_at = now;
+        }
     }
 
     fn is_port_reachable(&self, reach: Reach, peer: PeerAddr) -> bool {

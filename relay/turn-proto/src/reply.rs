@@ -1,9 +1,13 @@
 //! Answers: the one place that turns a success or a refusal into bytes.
 
+use std::net::SocketAddr;
+
 use turn_auth::{LongTermKey, NONCE_LEN};
 use turn_wire::{
     AttributeType, Class, ErrorCode, HEADER_LEN, Message, MessageWriter, Method, TransactionId,
-    attribute::{Nonce, PasswordAlgorithms, Realm, UnknownAttributes},
+    attribute::{
+        AlternateDomain, AlternateServer, Nonce, PasswordAlgorithms, Realm, UnknownAttributes,
+    },
 };
 
 use crate::Refusal;
@@ -100,6 +104,20 @@ impl Reply<'_> {
         }
         self.error(request, Refusal::Unauthenticated, &None, |writer| {
             writer.put(&Realm(realm.as_bytes())).put(&Nonce(STALE_NONCE))
+        })
+    }
+
+    /// Writes a 300 that names another relay.
+    pub(crate) fn alternate(
+        &mut self,
+        request: Request,
+        signer: &Signer,
+        address: SocketAddr,
+        domain: Option<&str>,
+    ) -> usize {
+        let domain = domain.map(|domain| AlternateDomain(domain.as_bytes()));
+        self.error(request, Refusal::TryAlternate, signer, |writer| {
+            writer.put(&AlternateServer(address)).put_some(domain.as_ref())
         })
     }
 

@@ -1,10 +1,13 @@
 //! What a server is told: all of it may change while it runs, the addresses excepted.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use turn_auth::Credentials;
 
-use crate::PeerPolicy;
+use crate::{PeerPolicy, Rate, Transport};
 
 /// What a running server can be given anew.
 #[derive(Debug, Clone)]
@@ -15,6 +18,30 @@ pub struct Settings {
     pub peers: PeerPolicy,
     /// How much of everything.
     pub limits: Limits,
+    /// Where clients are sent while this relay drains.
+    pub alternates: Vec<Alternate>,
+    /// How long an allocation may be silent, while the relay drains, before its next refresh is
+    /// refused. `None`: for ever.
+    pub drain_idle: Option<Duration>,
+}
+
+impl Settings {
+    /// Settings without what may be left out.
+    #[must_use]
+    pub const fn new(credentials: Credentials, peers: PeerPolicy, limits: Limits) -> Self {
+        Self { credentials, peers, limits, alternates: Vec::new(), drain_idle: None }
+    }
+}
+
+/// A listener of another relay of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alternate {
+    /// Clients of which transport may go there.
+    pub transport: Transport,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// The name in its certificate. Clients over TLS and DTLS are sent nowhere without one.
+    pub domain: Option<String>,
 }
 
 /// How much one user, one allocation and the relay may hold.
@@ -28,6 +55,15 @@ pub struct Limits {
     pub permissions_per_allocation: u16,
     /// Channels of one allocation.
     pub channels_per_allocation: u16,
+    /// Peers, per second, that one allocation may ask to talk with for the first time, or again
+    /// after its permission ended.
+    pub new_peers_per_second: u16,
+    /// What one allocation relays.
+    pub allocation_rate: Rate,
+    /// What one user's allocations relay, over all shards.
+    pub user_rate: Rate,
+    /// What all allocations relay, over all shards.
+    pub relay_rate: Rate,
     /// Replies to unauthenticated datagrams, per second and source prefix, of one shard.
     pub unauthenticated_replies_per_second_per_prefix: u32,
 }

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     num::NonZero,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use relay_config::{Config, Protocol};
@@ -85,7 +85,8 @@ impl Relay {
         let relay_ports = PortRange { from: config.relay_ports.from, to: config.relay_ports.to };
         let seed = random().map_err(StartError::Workers)?;
         let table_seed = u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[0; 8]));
-        let ledger = Arc::new(Ledger::new(addresses.clone(), relay_ports, table_seed));
+        let ledger =
+            Arc::new(Ledger::new(addresses.clone(), relay_ports, table_seed, Instant::now()));
         let settings = Arc::new(settings(&config, &config.realm, &secrets, &addresses, count));
         let limits = stream_limits(&config, count);
         let workers = Workers::start(bound, &settings, limits, &ledger, random)
@@ -176,8 +177,8 @@ impl Relay {
     #[must_use]
     pub fn own_credential(&self, user: &str, expires_at: UnixSeconds) -> (String, String) {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(secret) = secrets.shared.first() {
-            let minted = TimeLimitedCredential::mint(secret, user, expires_at);
+        if let (Some(secret), Some(hash)) = (secrets.shared.first(), secrets.hashes.first()) {
+            let minted = TimeLimitedCredential::mint_with(*hash, secret, user, expires_at);
             return (minted.username, minted.password);
         }
         // A configuration without a shared secret has a user.

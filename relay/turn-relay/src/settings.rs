@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use relay_config::Config;
-use turn_auth::{Credentials, Secret};
+use relay_config::{Config, Protocol};
+use turn_auth::{CredentialHash, Credentials, Secret};
 use turn_net::StreamLimits;
-use turn_proto::{Limits, PeerPolicy, RelayAddress, Settings};
+use turn_proto::{Alternate, Limits, PeerPolicy, Rate, RelayAddress, Settings, Transport};
 
 /// A file that should hold a secret does not.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,8 @@ pub enum SecretError {
 pub(crate) struct Secrets {
     pub(crate) shared: Vec<Secret>,
     pub(crate) users: Vec<(String, Secret)>,
+    /// What passwords of time-limited credentials may be made with; not empty.
+    pub(crate) hashes: Vec<CredentialHash>,
 }
 
 impl Secrets {
@@ -53,12 +55,13 @@ impl Secrets {
         Ok(Self {
             shared: shared.collect::<Result<_, _>>()?,
             users: users.collect::<Result<_, _>>()?,
+            hashes: hashes(config),
         })
     }
 
     pub(crate) fn credentials(&self, realm: &str) -> Credentials {
         let users = self.users.iter().map(|(name, password)| (name.as_str(), password));
-        Credentials::new(realm, self.shared.clone(), users)
+        Credentials::new(realm, self.shared.clone(), users).with_hashes(self.hashes.clone())
     }
 }
 
@@ -83,19 +86,46 @@ pub(crate) fn settings(
     let limits = &config.limits;
     // Each worker has a budget of its own, and the kernel spreads a prefix over all of them.
     let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
+    let rate = |bits_per_second, packets_per_second| Rate { bits_per_second, packets_per_second };
+    let limits = Limits {
+        allocations_per_user: limits.allocations_per_user,
+        allocations: limits.allocations,
+        permissions_per_allocation: limits.permissions_per_allocation,
+        channels_per_allocation: limits.channels_per_allocation,
+        unauthenticated_replies_per_second_per_prefix: limits
+            .unauthenticated_replies_per_second_per_prefix
+            .div_ceil(workers),
+        new_peers_per_second: limits.new_peers_per_second_per_allocation,
+        allocation_rate: rate(
+            limits.bits_per_second_per_allocation,
+            limits.packets_per_second_per_allocation,
+        ),
+        user_rate: rate(limits.bits_per_second_per_user, limits.packets_per_second_per_user),
+        relay_rate: rate(limits.bits_per_second, limits.packets_per_second),
+    };
+    let credentials = secrets.credentials(realm);
     Settings {
-        credentials: secrets.credentials(realm),
-        peers: peer_policy(config, addresses),
-        limits: Limits {
-            allocations_per_user: limits.allocations_per_user,
-            allocations: limits.allocations,
-            permissions_per_allocation: limits.permissions_per_allocation,
-            channels_per_allocation: limits.channels_per_allocation,
-            unauthenticated_replies_per_second_per_prefix: limits
-                .unauthenticated_replies_per_second_per_prefix
-                .div_ceil(workers),
-        },
+        alternates: config.drain.alternates.iter().filter_map(alternate).collect(),
+        drain_idle: config.drain.idle_seconds.map(|idle| Duration::from_secs(idle.into())),
+        ..Settings::new(credentials, peer_policy(config, addresses), limits)
     }
+}
+
+fn hashes(config: &Config) -> Vec<CredentialHash> {
+    let hashes = config.auth.credential_hashes.iter().map(|hash| match hash {
+        relay_config::CredentialHash::Sha1 => CredentialHash::Sha1,
+        relay_config::CredentialHash::Sha256 => CredentialHash::Sha256,
+    });
+    hashes.collect()
+}
+
+fn alternate(other: &relay_config::Alternate) -> Option<Alternate> {
+    let transport = match other.protocol {
+        Protocol::Udp => Transport::Udp,
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Tls | Protocol::Dtls | Protocol::Auto => return None,
+    };
+    Some(Alternate { transport, address: other.address, domain: other.domain.clone() })
 }
 
 /// What workers' connections take.

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use turn_auth::{Credentials, Secret, UnixSeconds};
 use turn_proto::{
     ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now, OpenError,
-    PeerAddr, PeerPolicy, PeerVerdict, PortRange, RelayAddress, RelayedId, Server, Settings, Shard,
-    Transport, Verdict,
+    PeerAddr, PeerPolicy, PeerVerdict, PortRange, Rate, RelayAddress, RelayedId, Server, Settings,
+    Shard, Transport, Verdict,
 };
 use turn_wire::{ChannelData, Message, attribute::XorPeerAddress};
 
@@ -59,22 +59,26 @@ impl Relay {
     pub(crate) fn new(start: Instant, seed: u64) -> Self {
         let ip = listener().ip();
         let address = RelayAddress { local: ip, external: ip };
-        let ledger = Arc::new(Ledger::new(vec![address], PORTS, seed));
-        let settings = Settings {
-            credentials: Credentials::new(REALM, vec![secret(0)], []),
-            peers: PeerPolicy {
+        let ledger = Arc::new(Ledger::new(vec![address], PORTS, seed, start));
+        let settings = Settings::new(
+            Credentials::new(REALM, vec![secret(0)], []),
+            PeerPolicy {
                 own: vec![ip],
                 own_listener_ports: vec![listener().port()],
                 ..PeerPolicy::default()
             },
-            limits: Limits {
+            Limits {
                 allocations_per_user: PER_USER,
                 allocations: 16,
                 permissions_per_allocation: 8,
                 channels_per_allocation: 8,
                 unauthenticated_replies_per_second_per_prefix: 100,
+                new_peers_per_second: 100,
+                allocation_rate: Rate::default(),
+                user_rate: Rate::default(),
+                relay_rate: Rate::default(),
             },
-        };
+        );
         let shard = |index: u8| {
             let mut bytes = [index; 32];
             bytes[..8].copy_from_slice(&seed.to_le_bytes());

@@ -185,7 +185,10 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
             .filter(|(local, public)| local != public)
             .collect(),
         relay_ports: relay_config::PortRange { from: relay_ports.from, to: relay_ports.to },
-        auth: relay_config::Auth { shared_secrets: secret_files(validated), users: Vec::new() },
+        auth: relay_config::Auth {
+            shared_secrets: secret_files(validated),
+            ..relay_config::Auth::default()
+        },
         peers: peers(validated, observed),
         limits: relay_config::Limits {
             allocations_per_user: limits.allocations_per_user,
@@ -197,7 +200,10 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
                 .unauthenticated_replies_per_second_per_prefix,
             ..relay_config::Limits::default()
         },
-        drain: relay_config::Drain { timeout_seconds: validated.drain_timeout_seconds() },
+        drain: relay_config::Drain {
+            timeout_seconds: validated.drain_timeout_seconds(),
+            ..relay_config::Drain::default()
+        },
         admin: relay_config::Admin { address: admin_address(validated, observed) },
         tls: None,
         log_level: relay_config::LogLevel::default(),

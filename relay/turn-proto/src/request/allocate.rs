@@ -1,6 +1,6 @@
 //! Allocate (RFC 8656, section 7).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use arrayvec::ArrayVec;
 use turn_wire::{
@@ -18,6 +18,7 @@ use crate::{
     allocation::Allocation,
     channel_binding::ChannelBindings,
     ledger::HeldPort,
+    meter::Meters,
     permission::Permissions,
     port_allocator::Parity,
     relayed_address::RelayedAddresses,
@@ -44,6 +45,13 @@ struct Wish {
     lifetime_seconds: u32,
 }
 
+/// What it is made of.
+struct Taken {
+    ports: ArrayVec<HeldPort, 2>,
+    /// Its user's.
+    meters: Arc<Meters>,
+}
+
 impl Server {
     pub(super) fn allocate(
         &mut self,
@@ -58,10 +66,10 @@ impl Server {
         super::refuse_unknown(signed.message)?;
         let wish = self.wish(signed.message)?;
         if self.draining {
-            return Err(Refusal::InsufficientCapacity);
+            return Err(self.elsewhere(&signed.from));
         }
-        let ports = self.take(signed, &wish)?;
-        self.make(now, signed, &wish, ports);
+        let taken = self.take(signed, &wish)?;
+        self.make(now, signed, &wish, taken);
         Ok(Outcome::Opening)
     }
 
@@ -122,20 +130,14 @@ impl Server {
     }
 
     /// Charges the user and takes the ports, or neither.
-    fn take(
-        &mut self,
-        signed: &Signed<'_, '_>,
-        wish: &Wish,
-    ) -> Result<ArrayVec<HeldPort, 2>, Refusal> {
+    fn take(&mut self, signed: &Signed<'_, '_>, wish: &Wish) -> Result<Taken, Refusal> {
         let (user, limits) = (&signed.proof.user, &self.settings.limits);
         if let Some(token) = wish.token {
-            return self
-                .ledger
-                .redeem(token, user, limits)
-                .map(|port| [port].into_iter().collect());
+            let (port, meters) = self.ledger.redeem(token, user, limits)?;
+            return Ok(Taken { ports: [port].into_iter().collect(), meters });
         }
         let reserve = wish.parity == Parity::Pair;
-        self.ledger.charge(user, limits, reserve)?;
+        let meters = self.ledger.charge(user, limits, reserve)?;
         let (ledger, rng) = (&self.ledger, &mut self.rng);
         let ports: ArrayVec<_, 2> = wish
             .addresses
@@ -149,16 +151,11 @@ impl Server {
             }
             return Err(Refusal::InsufficientCapacity);
         }
-        Ok(ports)
+        Ok(Taken { ports, meters })
     }
 
-    fn make(
-        &mut self,
-        now: Now,
-        signed: &Signed<'_, '_>,
-        wish: &Wish,
-        ports: ArrayVec<HeldPort, 2>,
-    ) {
+    fn make(&mut self, now: Now, signed: &Signed<'_, '_>, wish: &Wish, taken: Taken) {
+        let Taken { ports, meters } = taken;
         let expires_at = now.instant + Duration::from_secs(wish.lifetime_seconds.into());
         let mut relayed = RelayedAddresses::default();
         for port in &ports {
@@ -186,6 +183,9 @@ impl Server {
             reservation: None,
             permissions: Permissions::new(self.hasher.clone()),
             channels: ChannelBindings::new(self.hasher.clone()),
+            meters: Meters::default(),
+            user_meters: meters,
+            active_at: now.instant,
         });
         self.ask_to_open(id);
     }

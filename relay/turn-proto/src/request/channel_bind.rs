@@ -31,10 +31,8 @@ impl Server {
         let reach = permit(&self.settings.peers, peer.0.ip())?;
         let limits = self.settings.limits;
         let allocation = self.allocations.get_mut(id).ok_or(Refusal::AllocationMismatch)?;
-        let (peer_ip, room) = (peer.0.ip(), limits.permissions_per_allocation);
-        if !allocation.permissions.has_room(&[peer_ip], room, now.instant) {
-            return Err(Refusal::InsufficientCapacity);
-        }
+        let peer_ip = peer.0.ip();
+        allocation.permissions.make_room(&[peer_ip], &limits, now.instant)?;
         allocation.channels.bind(number, peer.0, limits.channels_per_allocation, now.instant)?;
         allocation.permissions.install(peer_ip, reach, now.instant);
         Ok(Outcome::Answer(reply.success(signed.request, &signed.signer, |writer| writer)))

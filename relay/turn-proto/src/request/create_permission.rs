@@ -36,12 +36,10 @@ impl Server {
         if peers.is_empty() {
             return Err(Refusal::BadRequest);
         }
-        let limit = self.settings.limits.permissions_per_allocation;
+        let limits = self.settings.limits;
         let allocation = self.allocations.get_mut(id).ok_or(Refusal::AllocationMismatch)?;
         let addresses: ArrayVec<IpAddr, MAX_PEERS> = peers.iter().map(|(peer, _)| *peer).collect();
-        if !allocation.permissions.has_room(&addresses, limit, now.instant) {
-            return Err(Refusal::InsufficientCapacity);
-        }
+        allocation.permissions.make_room(&addresses, &limits, now.instant)?;
         for (peer, reach) in peers {
             allocation.permissions.install(peer, reach, now.instant);
         }

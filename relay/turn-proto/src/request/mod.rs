@@ -1,6 +1,7 @@
 //! Requests, one file for each method.
 
 mod allocate;
+mod alternate;
 mod binding;
 mod channel_bind;
 mod create_permission;
@@ -142,6 +143,11 @@ impl Server {
         if refusal == Refusal::UnknownAttribute {
             let unknown = unknown(signed.message);
             return reply.unknown_attributes(signed.request, &signed.signer, unknown);
+        }
+        if refusal == Refusal::TryAlternate
+            && let Some((address, domain)) = self.draw_alternate(&signed.from)
+        {
+            return reply.alternate(signed.request, &signed.signer, address, domain.as_deref());
         }
         reply.refuse(signed.request, refusal, &signed.signer)
     }

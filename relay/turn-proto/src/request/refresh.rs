@@ -8,7 +8,9 @@ use turn_wire::{
 };
 
 use super::{Outcome, Signed};
-use crate::{AllocationId, EndReason, Now, Refusal, RelayedId, Server, reply::Reply};
+use crate::{
+    AllocationId, EndReason, Now, Refusal, RelayedId, Server, allocation::Allocation, reply::Reply,
+};
 
 pub(super) const KNOWN: &[AttributeType] = &[Lifetime::TYPE, RequestedAddressFamily::TYPE];
 
@@ -44,6 +46,10 @@ impl Server {
             }
         };
         let asked = signed.message.get::<Lifetime>().map_err(|_| bad)?;
+        if asked != Some(Lifetime(0)) && self.is_idle_while_draining(now, allocation) {
+            self.end(id, EndReason::Idle);
+            return Err(self.elsewhere(&signed.from));
+        }
         let seconds = if asked == Some(Lifetime(0)) {
             self.delete(id, family);
             0
@@ -55,6 +61,12 @@ impl Server {
         Ok(Outcome::Answer(
             reply.success(signed.request, &signed.signer, |writer| writer.put(&Lifetime(seconds))),
         ))
+    }
+
+    /// Whether the relay waits for this allocation alone, so to speak: nobody has used it for long.
+    fn is_idle_while_draining(&self, now: Now, allocation: &Allocation) -> bool {
+        let silent = now.instant.saturating_duration_since(allocation.active_at);
+        self.draining && self.settings.drain_idle.is_some_and(|most| silent > most)
     }
 
     /// Ends the relayed address of one family, or all of the allocation.

@@ -248,8 +248,8 @@ fn peers_and_clients_see_the_public_address_of_a_relay_behind_a_nat() {
         local: "10.0.0.1".parse().expect("an address"),
         external: "203.0.113.9".parse().expect("an address"),
     };
-    let ledger =
-        turn_proto::Ledger::new(vec![nat], turn_proto::PortRange { from: 61_000, to: 61_001 }, 1);
+    let range = turn_proto::PortRange { from: 61_000, to: 61_001 };
+    let ledger = turn_proto::Ledger::new(vec![nat], range, 1, World::new().now.instant);
     assert_eq!(ledger.is_live(&addr("203.0.113.9:61000")), Some(false));
     assert_eq!(ledger.is_live(&addr("10.0.0.1:61000")), Some(false));
     assert_eq!(ledger.is_live(&addr("8.8.8.8:61000")), None);

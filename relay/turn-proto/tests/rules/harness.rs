@@ -11,8 +11,8 @@ use turn_auth::{
 };
 use turn_proto::{
     ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now, OpenError,
-    PeerAddr, PeerPolicy, PeerVerdict, PortRange, Refusal, RelayAddress, RelayedAddr, RelayedId,
-    Server, Settings, Shard, Transport, Verdict,
+    PeerAddr, PeerPolicy, PeerVerdict, PortRange, Rate, Refusal, RelayAddress, RelayedAddr,
+    RelayedId, Server, Settings, Shard, Transport, Verdict,
 };
 use turn_wire::{
     Attribute, ChannelData, ChannelNumber, Class, ErrorCode, Message, MessageWriter, Method,
@@ -103,25 +103,29 @@ impl World {
             RelayAddress { local, external: local }
         };
         let addresses: Vec<_> = addresses.iter().map(own).collect();
-        let mut settings = Settings {
-            credentials: credentials(&["north"]),
-            peers: PeerPolicy {
+        let mut settings = Settings::new(
+            credentials(&["north"]),
+            PeerPolicy {
                 own: addresses.iter().map(|own| own.local).collect(),
                 own_listener_ports: vec![3478],
                 ..PeerPolicy::default()
             },
-            limits: Limits {
+            Limits {
                 allocations_per_user: 4,
                 allocations: 8,
                 permissions_per_allocation: 4,
                 channels_per_allocation: 4,
                 unauthenticated_replies_per_second_per_prefix: 1000,
+                new_peers_per_second: 100,
+                allocation_rate: Rate::default(),
+                user_rate: Rate::default(),
+                relay_rate: Rate::default(),
             },
-        };
+        );
         change(&mut settings);
         #[expect(clippy::disallowed_methods, reason = "any instant will do for a test's start")]
         let start = Instant::now();
-        let ledger = Arc::new(Ledger::new(addresses, range, 1));
+        let ledger = Arc::new(Ledger::new(addresses, range, 1, start));
         let shard = Shard { ledger: Arc::clone(&ledger), seed: [1; 32], start };
         Self {
             server: Server::new(Arc::new(settings.clone()), shard),

@@ -4,6 +4,7 @@
 mod allocate;
 mod authentication;
 mod data;
+mod drain;
 mod dual_allocation;
 mod harness;
 mod icmp;
