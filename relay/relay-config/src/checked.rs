@@ -62,6 +62,7 @@ impl TryFrom<RawConfig> for Config {
         check_auth(&raw)?;
         check_limits(&raw.limits)?;
         check_drain(&raw.drain)?;
+        check_discovery(&raw)?;
         if raw.workers.is_some_and(|workers| !(1..=256).contains(&workers)) {
             return refuse("workers", raw.workers.unwrap_or(0), "is not between 1 and 256");
         }
@@ -343,6 +344,18 @@ fn check_rates(limits: &Limits) -> Result<(), ConfigError> {
     }
 }
 
+fn check_discovery(raw: &RawConfig) -> Result<(), ConfigError> {
+    let udp = raw.listeners.iter().filter(|listener| listener.protocol == crate::Protocol::Udp);
+    if raw.features.nat_discovery && udp.count() < 2 {
+        return refuse(
+            "features.natDiscovery",
+            true,
+            "needs two UDP listeners, of which the second is the alternate port (3479 by custom)",
+        );
+    }
+    Ok(())
+}
+
 fn check_drain(drain: &Drain) -> Result<(), ConfigError> {
     for (index, alternate) in drain.alternates.iter().enumerate() {
         let field = |of: &str| format!("drain.alternates[{index}].{of}");
@@ -425,6 +438,7 @@ mod tests {
             "drain: {alternates: [{protocol: UDP, address: '0.0.0.0:3478'}]}",
             "drain.alternates[0].address: \"0.0.0.0:3478\" must be an address that clients",
         );
+        check("features: {natDiscovery: true}", "features.natDiscovery: \"true\" needs two UDP");
         check("peers: {deny: [10.0.0.0/33]}", "10.0.0.0/33");
         check("admin: {address: '0.0.0.0:3478'}", "has the port of TCP listener \"tcp\"");
         check("workers: 0", "workers: \"0\"");

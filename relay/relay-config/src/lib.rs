@@ -9,6 +9,6 @@ mod raw;
 
 pub use checked::{Config, ConfigError};
 pub use raw::{
-    Admin, Alternate, Auth, CredentialHash, Drain, Limits, Listener, LogLevel, Peers, PortRange,
-    Protocol, RawConfig, Tls, User,
+    Admin, Alternate, Auth, CredentialHash, Drain, Features, Limits, Listener, LogLevel, Peers,
+    PortRange, Protocol, RawConfig, Tls, User,
 };

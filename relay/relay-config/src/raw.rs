@@ -38,6 +38,8 @@ pub struct RawConfig {
     pub peers: Peers,
     /// What one user, one allocation and the relay may hold.
     pub limits: Limits,
+    /// What not everybody needs.
+    pub features: Features,
     /// How the relay ends.
     pub drain: Drain,
     /// The HTTP port for probes, metrics and status.
@@ -64,6 +66,7 @@ impl Default for RawConfig {
             auth: Auth::default(),
             peers: Peers::default(),
             limits: Limits::default(),
+            features: Features::default(),
             drain: Drain::default(),
             admin: Admin::default(),
             log_level: LogLevel::default(),
@@ -343,6 +346,15 @@ impl Default for Limits {
             packets_per_second: None,
         }
     }
+}
+
+/// What not everybody needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Features {
+    /// Help clients to find out how their NAT behaves (RFC 5780): answers Binding requests from the
+    /// other address and port. Needs two UDP listeners and two addresses of a family.
+    pub nat_discovery: bool,
 }
 
 /// How the relay ends.

@@ -330,6 +330,7 @@ impl Engine {
                 self.answer(path, from, len);
                 self.run_commands(None);
             }
+            Verdict::RespondFrom { len, server, client } => self.answer_from(server, client, len),
             Verdict::Opening => self.run_commands(Some((path, from))),
             Verdict::Drop(_) => {}
         }
@@ -370,6 +371,15 @@ impl Engine {
         let answer = std::mem::take(&mut self.answer);
         self.send_to_client(path, to, &answer[..len.min(answer.len())], FrameKind::Answer);
         self.answer = answer;
+    }
+
+    /// Sends the answer that has been written from another listener.
+    fn answer_from(&mut self, server: SocketAddr, client: ClientAddr, len: usize) {
+        let listener = self.udp.iter().find(|(_, local)| *local == server);
+        let sent = listener.is_some_and(|(socket, _)| {
+            socket.send_to(&self.answer[..len.min(self.answer.len())], client.0).is_ok()
+        });
+        self.counters.send_to_client_failed += u64::from(!sent);
     }
 
     fn send_to_client(&mut self, path: ClientPath, to: &FiveTuple, bytes: &[u8], kind: FrameKind) {

@@ -46,8 +46,9 @@ pub(crate) struct Reply<'o> {
     pub(crate) out: &'o mut [u8],
 }
 
-/// Room for each answer: a header, the longest realm, a nonce, some unknown attributes, a signature.
-pub(crate) const ANSWER_LEN: usize = 1024;
+/// Room for each answer: a header, the longest realm, a nonce, some unknown attributes, a signature;
+/// or a packet's worth of padding.
+pub(crate) const ANSWER_LEN: usize = 2048;
 
 /// A nonce that is stale from the start.
 const STALE_NONCE: &[u8] = b"none";

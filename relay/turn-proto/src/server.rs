@@ -14,8 +14,8 @@ use turn_auth::UnixSeconds;
 use turn_wire::{Kind, attribute::Family};
 
 use crate::{
-    AllocationId, Counters, DropReason, EndReason, FiveTuple, Ledger, PeerAddr, RelayedAddr,
-    RelayedId, Settings,
+    AllocationId, ClientAddr, Counters, DropReason, EndReason, FiveTuple, Ledger, PeerAddr,
+    RelayedAddr, RelayedId, Settings,
     allocation::Allocations,
     relayed_address::Relayed,
     reply::{ANSWER_LEN, Reply},
@@ -53,6 +53,16 @@ pub enum Verdict {
     Respond {
         /// How many bytes.
         len: usize,
+    },
+    /// Send the first `len` bytes of `out` from another listener than the datagram came to, or to
+    /// another port than it came from (RFC 5780).
+    RespondFrom {
+        /// How many bytes.
+        len: usize,
+        /// The listener's address on this machine.
+        server: SocketAddr,
+        /// Where to.
+        client: ClientAddr,
     },
     /// Nothing yet: [`Server::poll_command`] asks for a relayed socket, and
     /// [`Server::handle_opened`] gives the answer.

@@ -7,7 +7,7 @@ use std::{
 
 use turn_auth::Credentials;
 
-use crate::{PeerPolicy, Rate, Transport};
+use crate::{DiscoveryAddresses, PeerPolicy, Rate, Transport};
 
 /// What a running server can be given anew.
 #[derive(Debug, Clone)]
@@ -23,13 +23,23 @@ pub struct Settings {
     /// How long an allocation may be silent, while the relay drains, before its next refresh is
     /// refused. `None`: for ever.
     pub drain_idle: Option<Duration>,
+    /// From where NAT behaviour discovery is served: one pair of addresses for each family. None:
+    /// not at all.
+    pub discovery: Vec<DiscoveryAddresses>,
 }
 
 impl Settings {
     /// Settings without what may be left out.
     #[must_use]
     pub const fn new(credentials: Credentials, peers: PeerPolicy, limits: Limits) -> Self {
-        Self { credentials, peers, limits, alternates: Vec::new(), drain_idle: None }
+        Self {
+            credentials,
+            peers,
+            limits,
+            alternates: Vec::new(),
+            drain_idle: None,
+            discovery: Vec::new(),
+        }
     }
 }
 

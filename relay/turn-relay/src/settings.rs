@@ -10,7 +10,9 @@ use std::{
 use relay_config::{Config, Protocol};
 use turn_auth::{CredentialHash, Credentials, Secret};
 use turn_net::StreamLimits;
-use turn_proto::{Alternate, Limits, PeerPolicy, Rate, RelayAddress, Settings, Transport};
+use turn_proto::{
+    Alternate, DiscoveryAddresses, Limits, PeerPolicy, Rate, RelayAddress, Settings, Transport,
+};
 
 /// A file that should hold a secret does not.
 #[derive(Debug, thiserror::Error)]
@@ -106,9 +108,32 @@ pub(crate) fn settings(
     let credentials = secrets.credentials(realm);
     Settings {
         alternates: config.drain.alternates.iter().filter_map(alternate).collect(),
+        discovery: discovery(config, addresses),
         drain_idle: config.drain.idle_seconds.map(|idle| Duration::from_secs(idle.into())),
         ..Settings::new(credentials, peer_policy(config, addresses), limits)
     }
+}
+
+/// The first two addresses of each family, with the ports of the first two UDP listeners.
+fn discovery(config: &Config, addresses: &[RelayAddress]) -> Vec<DiscoveryAddresses> {
+    if !config.features.nat_discovery {
+        return Vec::new();
+    }
+    let udp = config.listeners.iter().filter(|listener| listener.protocol == Protocol::Udp);
+    let ports: Vec<u16> = udp.map(|listener| listener.port).collect();
+    let of = |v4: bool| -> Option<DiscoveryAddresses> {
+        let mut own = addresses.iter().filter(|own| own.local.is_ipv4() == v4);
+        let addresses = [*own.next()?, *own.next()?];
+        Some(DiscoveryAddresses { addresses, ports: [*ports.first()?, *ports.get(1)?] })
+    };
+    let found: Vec<_> = [of(true), of(false)].into_iter().flatten().collect();
+    if found.is_empty() {
+        tracing::warn!(
+            ?addresses,
+            "features.natDiscovery: true needs two addresses of a family; it is not served"
+        );
+    }
+    found
 }
 
 fn hashes(config: &Config) -> Vec<CredentialHash> {

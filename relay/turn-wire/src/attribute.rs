@@ -51,6 +51,7 @@ macro_rules! names {
 
 names! {
     MAPPED_ADDRESS = 0x0001, "MAPPED-ADDRESS";
+    CHANGE_REQUEST = 0x0003, "CHANGE-REQUEST";
     USERNAME = 0x0006, "USERNAME";
     MESSAGE_INTEGRITY = 0x0008, "MESSAGE-INTEGRITY";
     ERROR_CODE = 0x0009, "ERROR-CODE";
@@ -71,6 +72,8 @@ names! {
     USERHASH = 0x001E, "USERHASH";
     XOR_MAPPED_ADDRESS = 0x0020, "XOR-MAPPED-ADDRESS";
     RESERVATION_TOKEN = 0x0022, "RESERVATION-TOKEN";
+    PADDING = 0x0026, "PADDING";
+    RESPONSE_PORT = 0x0027, "RESPONSE-PORT";
     CONNECTION_ID = 0x002A, "CONNECTION-ID";
     ADDITIONAL_ADDRESS_FAMILY = 0x8000, "ADDITIONAL-ADDRESS-FAMILY";
     ADDRESS_ERROR_CODE = 0x8001, "ADDRESS-ERROR-CODE";
@@ -80,6 +83,8 @@ names! {
     SOFTWARE = 0x8022, "SOFTWARE";
     ALTERNATE_SERVER = 0x8023, "ALTERNATE-SERVER";
     FINGERPRINT = 0x8028, "FINGERPRINT";
+    RESPONSE_ORIGIN = 0x802B, "RESPONSE-ORIGIN";
+    OTHER_ADDRESS = 0x802C, "OTHER-ADDRESS";
 }
 
 macro_rules! addresses {
@@ -119,6 +124,10 @@ addresses! {
     XorRelayedAddress = XOR_RELAYED_ADDRESS, true;
     /// Another server to try (RFC 8489, section 14.15).
     AlternateServer = ALTERNATE_SERVER, false;
+    /// Where an answer is sent from (RFC 5780, section 7.3).
+    ResponseOrigin = RESPONSE_ORIGIN, false;
+    /// Where it would be sent from, were address and port to change (RFC 5780, section 7.4).
+    OtherAddress = OTHER_ADDRESS, false;
 }
 
 macro_rules! byte_strings {
@@ -156,6 +165,8 @@ byte_strings! {
     Software = SOFTWARE, 763;
     /// The domain of an alternate server: at most 255 bytes (RFC 8489, section 14.16).
     AlternateDomain = ALTERNATE_DOMAIN, 255;
+    /// Bytes that make a message so long that it is fragmented (RFC 5780, section 7.6).
+    Padding = PADDING, 65_535;
     /// What goes to or came from a peer (RFC 8656, section 18.4).
     Data = DATA, 65_535;
 }
@@ -254,6 +265,8 @@ numbers! {
     /// The IP protocol that a relayed transport address is for: 17 UDP, 6 TCP (RFC 8656,
     /// section 18.7).
     RequestedTransport(u8) = REQUESTED_TRANSPORT;
+    /// The port that an answer is to be sent to (RFC 5780, section 7.5).
+    ResponsePort(u16) = RESPONSE_PORT;
     /// A connection to a peer (RFC 6062, section 6.2.1).
     ConnectionId(u32) = CONNECTION_ID;
 }
@@ -376,6 +389,33 @@ impl Attribute<'_> for EvenPort {
 
     fn encode(&self, out: &mut [u8], _: &TransactionId) {
         out[0] = if self.reserve { 0x80 } else { 0 };
+    }
+}
+
+/// Where an answer is wanted from (RFC 5780, section 7.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeRequest {
+    /// From the server's other IP address.
+    pub address: bool,
+    /// From the server's other port.
+    pub port: bool,
+}
+
+impl Attribute<'_> for ChangeRequest {
+    const TYPE: AttributeType = CHANGE_REQUEST;
+
+    fn decode(value: &[u8], _: &TransactionId) -> Option<Self> {
+        let [_, _, _, flags] = value.try_into().ok()?;
+        Some(Self { address: flags & 0x04 != 0, port: flags & 0x02 != 0 })
+    }
+
+    fn value_len(&self) -> usize {
+        4
+    }
+
+    fn encode(&self, out: &mut [u8], _: &TransactionId) {
+        let flags = u8::from(self.address) << 2 | u8::from(self.port) << 1;
+        out.copy_from_slice(&[0, 0, 0, flags]);
     }
 }
 

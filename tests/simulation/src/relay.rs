@@ -158,6 +158,7 @@ impl Relay {
                 Vec::new()
             }
             Verdict::Drop(_) => Vec::new(),
+            Verdict::RespondFrom { .. } => return Err("an answer from nowhere".to_owned()),
             Verdict::Opening => return Err("opening twice".to_owned()),
         };
         self.obey(at)?;

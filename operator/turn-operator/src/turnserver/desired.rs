@@ -200,6 +200,7 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
                 .unauthenticated_replies_per_second_per_prefix,
             ..relay_config::Limits::default()
         },
+        features: relay_config::Features::default(),
         drain: relay_config::Drain {
             timeout_seconds: validated.drain_timeout_seconds(),
             ..relay_config::Drain::default()

@@ -94,18 +94,32 @@ impl Server {
                 self.dispatch(now, id, &signed, reply)
             }
             Err(refusal) => self.unauthenticated(now, from, |server| {
-                server.counters.refused(refusal);
-                let credentials = &server.settings.credentials;
-                if refusal == Refusal::BadRequest {
-                    return reply.refuse(request, refusal, &None);
-                }
-                if message.as_bytes().len() == HEADER_LEN {
-                    return reply.challenge_briefly(request, credentials.realm());
-                }
-                let nonce = credentials.nonces().issue(from.client.0.ip(), now.unix);
-                reply.challenge(request, refusal, credentials.realm(), &nonce)
+                let len = server.challenge(now, from, message, refusal, reply);
+                Verdict::Respond { len }
             }),
         }
+    }
+
+    /// Refuses a request whose sender has not proved who he is.
+    fn challenge(
+        &mut self,
+        now: Now,
+        from: &FiveTuple,
+        message: &Message<'_>,
+        refusal: Refusal,
+        reply: &mut Reply<'_>,
+    ) -> usize {
+        self.counters.refused(refusal);
+        let request = Request::of(message);
+        let credentials = &self.settings.credentials;
+        if refusal == Refusal::BadRequest {
+            return reply.refuse(request, refusal, &None);
+        }
+        if message.as_bytes().len() == HEADER_LEN {
+            return reply.challenge_briefly(request, credentials.realm());
+        }
+        let nonce = credentials.nonces().issue(from.client.0.ip(), now.unix);
+        reply.challenge(request, refusal, credentials.realm(), &nonce)
     }
 
     fn dispatch(
@@ -158,14 +172,14 @@ impl Server {
         &mut self,
         now: Now,
         from: &FiveTuple,
-        answer: impl FnOnce(&mut Self) -> usize,
+        answer: impl FnOnce(&mut Self) -> Verdict,
     ) -> Verdict {
         let per_second = self.settings.limits.unauthenticated_replies_per_second_per_prefix;
         let source = from.client.0.ip();
         if from.transport == Transport::Udp && !self.replies.take(source, per_second, now.instant) {
             return Verdict::Drop(DropReason::ReplyBudget);
         }
-        Verdict::Respond { len: answer(self) }
+        answer(self)
     }
 
     /// The allocation that a request other than Allocate is about: there has to be one, of the same

@@ -179,7 +179,7 @@ impl World {
             verdict = self.server.handle_opened(self.now, relayed, opened, &mut out);
         }
         self.obey();
-        if let Verdict::Respond { len } = verdict {
+        if let Verdict::Respond { len } | Verdict::RespondFrom { len, .. } = verdict {
             out.truncate(len);
         }
         (verdict, out)
@@ -209,7 +209,10 @@ impl World {
     pub(crate) fn dropped(&mut self, from: &FiveTuple, bytes: &[u8]) -> DropReason {
         match self.deliver(from, bytes).0 {
             Verdict::Drop(reason) => reason,
-            verdict @ (Verdict::ToPeer { .. } | Verdict::Respond { .. } | Verdict::Opening) => {
+            verdict @ (Verdict::ToPeer { .. }
+            | Verdict::Respond { .. }
+            | Verdict::RespondFrom { .. }
+            | Verdict::Opening) => {
                 panic!("not dropped: {verdict:?}")
             }
         }
@@ -327,7 +330,8 @@ impl World {
                 Sent::To(peer, bytes[payload].to_vec())
             }
             Verdict::Drop(reason) => Sent::Dropped(reason),
-            verdict @ (Verdict::Respond { .. } | Verdict::Opening) => {
+            verdict
+            @ (Verdict::Respond { .. } | Verdict::RespondFrom { .. } | Verdict::Opening) => {
                 panic!("neither sent nor dropped: {verdict:?}")
             }
         }

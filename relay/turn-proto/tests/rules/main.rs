@@ -4,6 +4,7 @@
 mod allocate;
 mod authentication;
 mod data;
+mod discovery;
 mod drain;
 mod dual_allocation;
 mod harness;

@@ -4,11 +4,12 @@ use proptest::{collection::vec, prelude::*};
 use turn_wire::{
     Attribute, AttributeType, ChannelData, ErrorCode, Message, TransactionId,
     attribute::{
-        AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, Channel,
-        ConnectionId, Data, DontFragment, EvenPort, Fingerprint, Icmp, Lifetime, MappedAddress,
-        MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm, PasswordAlgorithms,
-        Realm, RequestedAddressFamily, RequestedTransport, ReservationToken, Software,
-        UnknownAttributes, Userhash, Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
+        AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, ChangeRequest,
+        Channel, ConnectionId, Data, DontFragment, EvenPort, Fingerprint, Icmp, Lifetime,
+        MappedAddress, MessageIntegrity, MessageIntegritySha256, Nonce, OtherAddress, Padding,
+        PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
+        ReservationToken, ResponseOrigin, ResponsePort, Software, UnknownAttributes, Userhash,
+        Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
     },
     kind, stream,
 };
@@ -47,6 +48,11 @@ macro_rules! for_each_attribute {
         $check::<PasswordAlgorithm<'_>>($($argument),*);
         $check::<PasswordAlgorithms<'_>>($($argument),*);
         $check::<Icmp>($($argument),*);
+        $check::<ChangeRequest>($($argument),*);
+        $check::<ResponsePort>($($argument),*);
+        $check::<Padding<'_>>($($argument),*);
+        $check::<ResponseOrigin>($($argument),*);
+        $check::<OtherAddress>($($argument),*);
     };
 }
 

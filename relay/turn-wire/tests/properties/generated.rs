@@ -6,11 +6,11 @@ use proptest::{collection::vec, prelude::*};
 use turn_wire::{
     AttributeType, ChannelNumber, Class, ErrorCode, MessageWriter, Method, TransactionId,
     attribute::{
-        AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, Channel,
-        ConnectionId, Data, DontFragment, EvenPort, Family, Icmp, Lifetime, MappedAddress, Nonce,
-        PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
-        ReservationToken, Software, UnknownAttributes, Userhash, Username, XorMappedAddress,
-        XorPeerAddress, XorRelayedAddress,
+        AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, ChangeRequest,
+        Channel, ConnectionId, Data, DontFragment, EvenPort, Family, Icmp, Lifetime, MappedAddress,
+        Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily,
+        RequestedTransport, ReservationToken, ResponsePort, Software, UnknownAttributes, Userhash,
+        Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
     },
 };
 
@@ -47,6 +47,8 @@ pub(crate) enum Owned {
     PasswordAlgorithm(u16, Vec<u8>),
     PasswordAlgorithms,
     Icmp(Icmp),
+    ChangeRequest(ChangeRequest),
+    ResponsePort(u16),
     /// Of a type that nobody knows.
     Unknown(u16, Vec<u8>),
 }
@@ -93,6 +95,8 @@ impl Owned {
             }
             Self::PasswordAlgorithms => writer.put(&PasswordAlgorithms::default()),
             Self::Icmp(icmp) => writer.put(icmp),
+            Self::ChangeRequest(change) => writer.put(change),
+            Self::ResponsePort(port) => writer.put(&ResponsePort(*port)),
             Self::Unknown(kind, value) => writer.put_raw(AttributeType(*kind), value),
         }
     }
@@ -198,6 +202,9 @@ fn numbers() -> impl Strategy<Value = Owned> {
         Just(Owned::DontFragment),
         (0..0x80u8, 0..0x200u16, any::<u32>())
             .prop_map(|(kind, code, error_data)| Owned::Icmp(Icmp { kind, code, error_data })),
+        (any::<bool>(), any::<bool>())
+            .prop_map(|(address, port)| Owned::ChangeRequest(ChangeRequest { address, port })),
+        any::<u16>().prop_map(Owned::ResponsePort),
     ]
 }
 

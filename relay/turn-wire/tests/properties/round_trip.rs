@@ -7,8 +7,8 @@ use turn_wire::{
         AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, Channel,
         ConnectionId, Data, DontFragment, EvenPort, Lifetime, MappedAddress, Nonce,
         PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
-        ReservationToken, Software, UnknownAttributes, Userhash, Username, XorMappedAddress,
-        XorPeerAddress, XorRelayedAddress,
+        ReservationToken, ResponsePort, Software, UnknownAttributes, Userhash, Username,
+        XorMappedAddress, XorPeerAddress, XorRelayedAddress,
     },
     padded,
 };
@@ -41,6 +41,8 @@ fn holds_owned(message: &Message<'_>, owned: &Owned) -> bool {
         Owned::DontFragment => holds(message, &DontFragment),
         Owned::PasswordAlgorithms => holds(message, &PasswordAlgorithms::default()),
         Owned::Icmp(icmp) => holds(message, icmp),
+        Owned::ChangeRequest(change) => holds(message, change),
+        Owned::ResponsePort(port) => holds(message, &ResponsePort(*port)),
         Owned::Username(_)
         | Owned::Realm(_)
         | Owned::Nonce(_)
@@ -98,7 +100,9 @@ fn holds_bytes(message: &Message<'_>, owned: &Owned) -> bool {
         | Owned::EvenPort(_)
         | Owned::DontFragment
         | Owned::PasswordAlgorithms
-        | Owned::Icmp(_) => unreachable!("{owned:?} is compared by holds_owned"),
+        | Owned::Icmp(_)
+        | Owned::ChangeRequest(_)
+        | Owned::ResponsePort(_) => unreachable!("{owned:?} is compared by holds_owned"),
     }
 }
 
