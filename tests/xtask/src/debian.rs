@@ -17,6 +17,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("turnutils_uclient", "coturn"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
     ("buildah", "buildah"),
     ("setpriv", "util-linux"),
 ];

@@ -9,7 +9,8 @@ use std::{
 };
 
 /// The programs that tests start; others of the machine come and go meanwhile.
-const PROGRAMS: [&str; 7] = ["turn", "kube", "etcd", "containerd", "runc", "nsenter", "sandbox"];
+const PROGRAMS: [&str; 8] =
+    ["turn", "kube", "etcd", "containerd", "runc", "nsenter", "sandbox", "chrom"];
 
 /// How long a process may take to go.
 const MOMENT: Duration = Duration::from_secs(10);

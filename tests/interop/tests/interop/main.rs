@@ -1,5 +1,6 @@
 //! Clients that nobody here wrote, against a relay that `turnctl up` started on loopback.
 
+mod chromium;
 mod coturn;
 mod up;
 
@@ -14,10 +15,22 @@ const COTURN: &[Requirement] = &[
     Requirement::Program("turnutils_peer", "coturn"),
 ];
 
+/// Debian's Chromium and the program that drives it.
+const CHROMIUM: &[Requirement] = &[
+    Requirement::Program("chromium", "chromium"),
+    Requirement::Program("chromedriver", "chromium-driver"),
+    Requirement::Program("unshare", "util-linux"),
+];
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let uclient = |name: &str, options: &'static [&'static str]| {
         trial(&format!("uclient_{name}"), COTURN, move || coturn::loses_nothing(options))
+    };
+    let browsers = |transport: &'static str| {
+        trial(&format!("chromium_carries_a_file_over_{transport}"), CHROMIUM, move || {
+            chromium::carries_a_file(transport)
+        })
     };
     let trials: Vec<Trial> = vec![
         uclient("over_udp_with_channels", &[]),
@@ -25,6 +38,8 @@ fn main() -> ExitCode {
         uclient("over_tcp_with_channels", &["-t"]),
         uclient("over_tcp_with_send_indications", &["-t", "-s"]),
         trial("uclient_with_a_wrong_secret_gets_nothing", COTURN, coturn::wrong_secret),
+        browsers("udp"),
+        browsers("tcp"),
         trial("up_prints_ice_servers_that_work", COTURN, coturn::printed_credential),
         trial("up_names_a_port_that_is_taken", &[], up::port_taken),
         trial("up_names_a_wrong_field", &[], up::wrong_field),

@@ -42,6 +42,27 @@ impl Up {
         up.printed = serde_json::from_str(&line).with_context(|| format!("printed {line:?}"))?;
         Ok(up)
     }
+
+    /// The `iceServers` that it printed, with only the URLs that reach the relay over `transport`:
+    /// `udp`, `tcp` or `tls`.
+    pub(crate) fn ice_servers(&self, transport: &str) -> anyhow::Result<Value> {
+        let mut servers = self.printed["iceServers"].clone();
+        for server in servers.as_array_mut().context("no iceServers")? {
+            let urls = server["urls"].as_array_mut().context("no urls")?;
+            urls.retain(|url| url.as_str().is_some_and(|url| transport_of(url) == Some(transport)));
+            ensure!(!urls.is_empty(), "no URL over {transport} in {}", self.printed);
+        }
+        Ok(servers)
+    }
+}
+
+/// How a URL of RFC 7065 reaches its server; none for one of STUN.
+fn transport_of(url: &str) -> Option<&str> {
+    match url.split_once(':')? {
+        ("turns", _) => Some("tls"),
+        ("turn", rest) => Some(rest.split_once("?transport=").map_or("udp", |(_, name)| name)),
+        _ => None,
+    }
 }
 
 impl Drop for Up {
