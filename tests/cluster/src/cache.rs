@@ -36,6 +36,12 @@ pub(crate) fn key(files: &[PathBuf]) -> Result<String> {
     Ok(hex(&hash.finalize())[..16].to_owned())
 }
 
+/// The first 16 hexadecimal digits of the SHA-256 of a text.
+#[must_use]
+pub fn text_key(text: &str) -> String {
+    hex(&Sha256::digest(text))[..16].to_owned()
+}
+
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -46,7 +52,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// When the build fails; the sibling is left for a look, and the next build starts anew.
-pub(crate) fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub fn entry(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let finished = folder()?.join(name);
     if finished.is_dir() {
         return Ok(finished);

@@ -14,7 +14,7 @@
 //! that reach into a node are skipped by name (see [`requirement`]).
 
 mod binaries;
-mod cache;
+pub mod cache;
 mod client_host;
 mod cluster;
 mod control_plane;

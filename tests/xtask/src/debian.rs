@@ -17,6 +17,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ethtool", "ethtool"),
     ("turnutils_uclient", "coturn"),
+    ("/var/lib/dpkg/info/python3-venv.list", "python3-venv"),
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("buildah", "buildah"),

@@ -2,6 +2,7 @@
 
 mod chromium;
 mod coturn;
+mod python;
 mod up;
 
 use std::process::ExitCode;
@@ -22,6 +23,9 @@ const CHROMIUM: &[Requirement] = &[
     Requirement::Program("unshare", "util-linux"),
 ];
 
+/// Python, which can make environments: Debian has that in a package of its own.
+const PYTHON: &[Requirement] = &[Requirement::Program("python3", "python3-venv")];
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let uclient = |name: &str, options: &'static [&'static str]| {
@@ -32,6 +36,11 @@ fn main() -> ExitCode {
             chromium::carries_a_file(transport)
         })
     };
+    let pythons = |library: &str, program: python::Program, transport: &'static str| {
+        trial(&format!("{library}_peers_reach_each_other_over_{transport}"), PYTHON, move || {
+            python::run(program, transport)
+        })
+    };
     let trials: Vec<Trial> = vec![
         uclient("over_udp_with_channels", &[]),
         uclient("over_udp_with_send_indications", &["-s"]),
@@ -40,6 +49,10 @@ fn main() -> ExitCode {
         trial("uclient_with_a_wrong_secret_gets_nothing", COTURN, coturn::wrong_secret),
         browsers("udp"),
         browsers("tcp"),
+        pythons("aioice", python::ICE, "udp"),
+        pythons("aioice", python::ICE, "tcp"),
+        pythons("aiortc", python::RTC, "udp"),
+        pythons("aiortc", python::RTC, "tcp"),
         trial("up_prints_ice_servers_that_work", COTURN, coturn::printed_credential),
         trial("up_names_a_port_that_is_taken", &[], up::port_taken),
         trial("up_names_a_wrong_field", &[], up::wrong_field),
