@@ -3,6 +3,7 @@
 mod chromium;
 mod coturn;
 mod python;
+mod turn_client;
 mod up;
 
 use std::process::ExitCode;
@@ -53,6 +54,21 @@ fn main() -> ExitCode {
         pythons("aioice", python::ICE, "tcp"),
         pythons("aiortc", python::RTC, "udp"),
         pythons("aiortc", python::RTC, "tcp"),
+        trial(
+            "turn_client_proto_keeps_an_allocation_over_udp",
+            &[],
+            turn_client::keeps_an_allocation_over_udp,
+        ),
+        trial(
+            "turn_client_proto_keeps_an_allocation_over_tcp",
+            &[],
+            turn_client::keeps_an_allocation_over_tcp,
+        ),
+        trial(
+            "turn_client_proto_keeps_an_allocation_with_sha256",
+            &[],
+            turn_client::keeps_an_allocation_with_sha256,
+        ),
         trial("up_prints_ice_servers_that_work", COTURN, coturn::printed_credential),
         trial("up_names_a_port_that_is_taken", &[], up::port_taken),
         trial("up_names_a_wrong_field", &[], up::wrong_field),

@@ -1,0 +1,234 @@
+//! `turn-client-proto`, a client in Rust that shares no code with ours.
+
+use std::{
+    collections::VecDeque,
+    io::{self, ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream, UdpSocket},
+    time::Duration,
+};
+
+use anyhow::{Context, bail, ensure};
+use turn_client_proto::{
+    api::{Transmit, TurnClientApi, TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet},
+    stun::Instant,
+    tcp::TurnClientTcp,
+    types::{TransportType, TurnCredentials, stun::message::IntegrityAlgorithm},
+    udp::TurnClientUdp,
+};
+
+use crate::up::Up;
+
+/// How long a socket waits before the client is asked again what it wants to send.
+const TURN: Duration = Duration::from_millis(20);
+
+/// How long anything may take before it counts as missing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The client's clock goes on by steps that are shorter than any of its deadlines.
+const STEP: Duration = Duration::from_secs(60);
+
+/// More than the lifetime of allocations, permissions and channels, each of them.
+const STEPS: usize = 20;
+
+/// Of whole words, since this client does not pad ChannelData messages over TCP, as RFC 8656,
+/// section 12.5 demands.
+const TO_PEER: &[u8] = b"to the peer.";
+const TO_CLIENT: &[u8] = b"to the client...";
+
+/// A permission, a channel, twenty minutes of the client's clock, and an end, over UDP.
+pub(crate) fn keeps_an_allocation_over_udp() -> anyhow::Result<()> {
+    with_udp(IntegrityAlgorithm::Sha1)
+}
+
+/// The same with messages that are signed by SHA-256.
+pub(crate) fn keeps_an_allocation_with_sha256() -> anyhow::Result<()> {
+    with_udp(IntegrityAlgorithm::Sha256)
+}
+
+fn with_udp(integrity: IntegrityAlgorithm) -> anyhow::Result<()> {
+    let up = Up::start()?;
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    socket.connect(("127.0.0.1", up.port))?;
+    socket.set_read_timeout(Some(TURN))?;
+    let (local, server) = (socket.local_addr()?, socket.peer_addr()?);
+    let link = Link::Udp(socket);
+    let config = config(&up, integrity)?;
+    live_and_die(&link, || TurnClientUdp::allocate(local, server, config.clone()))
+}
+
+/// The same over TCP.
+pub(crate) fn keeps_an_allocation_over_tcp() -> anyhow::Result<()> {
+    let up = Up::start()?;
+    let stream = TcpStream::connect(("127.0.0.1", up.port))?;
+    stream.set_read_timeout(Some(TURN))?;
+    let (local, server) = (stream.local_addr()?, stream.peer_addr()?);
+    let link = Link::Tcp(stream);
+    let config = config(&up, IntegrityAlgorithm::Sha1)?;
+    live_and_die(&link, || TurnClientTcp::allocate(local, server, config.clone()))
+}
+
+/// With the credential that `turnctl up` printed.
+fn config(up: &Up, integrity: IntegrityAlgorithm) -> anyhow::Result<TurnConfig> {
+    let server = &up.printed["iceServers"][0];
+    let text = |of: &str| server[of].as_str().with_context(|| format!("no {of} in {server}"));
+    let credentials = TurnCredentials::new(text("username")?, text("credential")?);
+    let mut config = TurnConfig::new(credentials);
+    config.set_supported_integrity(integrity);
+    Ok(config)
+}
+
+fn live_and_die<C: TurnClientApi>(link: &Link, allocate: impl Fn() -> C) -> anyhow::Result<()> {
+    let peer = UdpSocket::bind("127.0.0.1:0")?;
+    peer.set_read_timeout(Some(PATIENCE))?;
+    let mut driver = Driver::new(allocate(), link);
+    driver.live(&peer)?;
+    let now = driver.now;
+    driver.client.delete(now)?;
+    driver.settle()?;
+    // An allocation that was still there would refuse another one to the same five-tuple.
+    let mut again = Driver::new(allocate(), link);
+    again.allocated()?;
+    Ok(())
+}
+
+/// The way to the server.
+enum Link {
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl Link {
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Udp(socket) => socket.send(bytes).map(drop),
+            Self::Tcp(stream) => (&*stream).write_all(bytes),
+        }
+    }
+
+    /// What has come; nothing when nothing comes for a while.
+    fn receive(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut buffer = vec![0; 65_536];
+        let read = match self {
+            Self::Udp(socket) => socket.recv(&mut buffer),
+            Self::Tcp(stream) => (&*stream).read(&mut buffer),
+        };
+        match read {
+            Ok(length) => {
+                buffer.truncate(length);
+                Ok(Some(buffer))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A client with its socket and its clock, which goes on while nothing comes, and when it is moved.
+struct Driver<'a, C> {
+    client: C,
+    link: &'a Link,
+    now: Instant,
+    /// What has come from peers.
+    received: VecDeque<(SocketAddr, Vec<u8>)>,
+}
+
+impl<'a, C: TurnClientApi> Driver<'a, C> {
+    fn new(client: C, link: &'a Link) -> Self {
+        Self { client, link, now: Instant::from_nanos(1_000_000_000), received: VecDeque::new() }
+    }
+
+    fn live(&mut self, peer: &UdpSocket) -> anyhow::Result<()> {
+        let relayed = self.allocated()?;
+        let (udp, address) = (TransportType::Udp, peer.local_addr()?);
+        self.client.create_permission(udp, address.ip(), self.now)?;
+        self.until(|event| matches!(event, TurnEvent::PermissionCreated(..)))?;
+        self.exchange(peer, relayed)?;
+        self.client.bind_channel(udp, address, self.now)?;
+        self.until(|event| matches!(event, TurnEvent::ChannelCreated(..)))?;
+        self.exchange(peer, relayed)?;
+        for _ in 0..STEPS {
+            self.now += STEP;
+            self.settle()?;
+            self.exchange(peer, relayed)?;
+        }
+        ensure!(self.client.have_permission(udp, address.ip()), "the permission is gone");
+        ensure!(self.client.relayed_addresses().eq([(udp, relayed)]), "the allocation is gone");
+        Ok(())
+    }
+
+    /// The relayed address that the server has given.
+    fn allocated(&mut self) -> anyhow::Result<SocketAddr> {
+        let event = self.until(|event| matches!(event, TurnEvent::AllocationCreated(..)))?;
+        let TurnEvent::AllocationCreated(_, relayed) = event else { bail!("{event:?}") };
+        Ok(relayed)
+    }
+
+    /// A datagram to the peer, and one back.
+    fn exchange(&mut self, peer: &UdpSocket, relayed: SocketAddr) -> anyhow::Result<()> {
+        let address = peer.local_addr()?;
+        let sent = self.client.send_to(TransportType::Udp, address, TO_PEER, self.now)?;
+        if let Some(transmit) = sent {
+            self.link.send(&transmit.build().data)?;
+        }
+        let mut buffer = [0; 64];
+        let (length, from) = peer.recv_from(&mut buffer).context("nothing reaches the peer")?;
+        ensure!((&buffer[..length], from) == (TO_PEER, relayed), "from {from}");
+        peer.send_to(TO_CLIENT, relayed)?;
+        let received = self.pump_until(|driver| driver.received.pop_front())?;
+        ensure!(received == (address, TO_CLIENT.to_vec()), "{received:?}");
+        Ok(())
+    }
+
+    /// Goes on until the client has an event of this kind; one that says that something has failed
+    /// is an error.
+    fn until(&mut self, wanted: impl Fn(&TurnEvent) -> bool) -> anyhow::Result<TurnEvent> {
+        let event = self.pump_until(|driver| driver.client.poll_event())?;
+        ensure!(wanted(&event), "{event:?}");
+        Ok(event)
+    }
+
+    /// Goes on until the client waits for nothing but the time of its next refresh.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        self.pump_until(|driver| match driver.client.poll(driver.now) {
+            TurnPollRet::WaitUntil(next) => {
+                (next.duration_since(driver.now) > STEP / 2).then_some(())
+            }
+            TurnPollRet::AllocateTcpSocket { .. } | TurnPollRet::TcpClose { .. } => None,
+            TurnPollRet::Closed => Some(()),
+        })
+    }
+
+    fn pump_until<T>(&mut self, mut done: impl FnMut(&mut Self) -> Option<T>) -> anyhow::Result<T> {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        loop {
+            self.pump()?;
+            if let Some(value) = done(self) {
+                return Ok(value);
+            }
+            ensure!(std::time::Instant::now() < deadline, "the client waits: {:?}", self.client);
+        }
+    }
+
+    /// Sends what the client wants to send, and hands it what has come.
+    fn pump(&mut self) -> anyhow::Result<()> {
+        let _next = self.client.poll(self.now);
+        while let Some(transmit) = self.client.poll_transmit(self.now) {
+            self.link.send(&transmit.data)?;
+        }
+        if let Some(bytes) = self.link.receive()? {
+            let (server, local) = (self.client.remote_addr(), self.client.local_addr());
+            let transmit = Transmit::new(bytes, self.client.transport(), server, local);
+            if let TurnRecvRet::PeerData(data) = self.client.recv(transmit, self.now) {
+                self.received.push_back((data.peer, data.data().to_vec()));
+            }
+        } else {
+            self.now += TURN;
+        }
+        while let Some(data) = self.client.poll_recv(self.now) {
+            self.received.push_back((data.peer, data.data().to_vec()));
+        }
+        Ok(())
+    }
+}
