@@ -1,10 +1,21 @@
 //! Debian's coturn: its client, and its peer.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::{Child, Command, Stdio},
+};
 
 use anyhow::{Context, ensure};
+use serde_json::json;
 
-use crate::up::{SECRET, Up, free_port};
+use crate::{
+    program::free_port,
+    relay::{self, Relay},
+    up::{self, Up},
+};
+
+/// Where peers are that need be nowhere else.
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Clients, and messages of each: enough to lose one, and over in some seconds.
 const CLIENTS: &str = "4";
@@ -13,18 +24,18 @@ const MESSAGES: &str = "100";
 /// A peer that sends back what it gets. It ends with the value.
 struct Peer {
     child: Child,
-    port: u16,
+    address: SocketAddr,
 }
 
 impl Peer {
-    fn start() -> anyhow::Result<Self> {
+    fn start(ip: IpAddr) -> anyhow::Result<Self> {
         let port = free_port()?;
         let child = Command::new("turnutils_peer")
-            .args(["-L", "127.0.0.1", "-p", &port.to_string()])
+            .args(["-L", &ip.to_string(), "-p", &port.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        Ok(Self { child, port })
+        Ok(Self { child, address: SocketAddr::new(ip, port) })
     }
 }
 
@@ -35,13 +46,13 @@ impl Drop for Peer {
     }
 }
 
-/// Runs the client; what it printed.
-fn uclient(up: &Up, peer: &Peer, options: &[&str]) -> anyhow::Result<String> {
-    // `-c`: one relayed address for each client, instead of a pair for RTP and RTCP.
+/// Runs the client against the relay on a port; what it printed.
+fn uclient(port: u16, peer: &Peer, options: &[&str]) -> anyhow::Result<String> {
+    let (address, peer_port) = (peer.address.ip().to_string(), peer.address.port().to_string());
     let output = Command::new("turnutils_uclient")
-        .args(["-c", "-n", MESSAGES, "-m", CLIENTS, "-l", "160"])
-        .args(["-e", "127.0.0.1", "-r", &peer.port.to_string()])
-        .args(["-p", &up.port.to_string()])
+        .args(["-n", MESSAGES, "-m", CLIENTS, "-l", "160"])
+        .args(["-e", &address, "-r", &peer_port])
+        .args(["-p", &port.to_string()])
         .args(options)
         .arg("127.0.0.1")
         .output()?;
@@ -58,14 +69,22 @@ fn nothing_lost(printed: &str) -> anyhow::Result<()> {
 
 /// With a time-limited credential under the shared secret.
 pub(crate) fn loses_nothing(options: &[&str]) -> anyhow::Result<()> {
-    let (up, peer) = (Up::start()?, Peer::start()?);
-    let options = [&["-u", "alice", "-W", SECRET], options].concat();
-    nothing_lost(&uclient(&up, &peer, &options)?)
+    let (up, peer) = (Up::start()?, Peer::start(LOOPBACK)?);
+    let options = [&["-u", "alice", "-W", up::SECRET], options].concat();
+    nothing_lost(&uclient(up.port, &peer, &options)?)
+}
+
+/// With a relay that has addresses of both families, and a peer at `ip`.
+pub(crate) fn loses_nothing_with_both_families(ip: IpAddr, options: &[&str]) -> anyhow::Result<()> {
+    let relay = Relay::start(&json!({"addresses": ["127.0.0.1", "::1"]}))?;
+    let peer = Peer::start(ip)?;
+    let options = [&["-u", "alice", "-W", relay::SECRET], options].concat();
+    nothing_lost(&uclient(relay.port, &peer, &options)?)
 }
 
 /// With the credential that `turnctl up` printed.
 pub(crate) fn printed_credential() -> anyhow::Result<()> {
-    let (up, peer) = (Up::start()?, Peer::start()?);
+    let (up, peer) = (Up::start()?, Peer::start(LOOPBACK)?);
     let server = &up.printed["iceServers"][0];
     let text = |of: &str| server[of].as_str().with_context(|| format!("no {of} in {server}"));
     ensure!(up.printed["ready"] == true, "not ready: {}", up.printed);
@@ -79,13 +98,14 @@ pub(crate) fn printed_credential() -> anyhow::Result<()> {
         let url = format!("turn:127.0.0.1:{port}?transport={transport}");
         ensure!(urls.iter().any(|found| *found == url), "{url} is not in {urls:?}");
     }
-    nothing_lost(&uclient(&up, &peer, &["-u", text("username")?, "-w", text("credential")?])?)
+    let credential = ["-c", "-u", text("username")?, "-w", text("credential")?];
+    nothing_lost(&uclient(port, &peer, &credential)?)
 }
 
 /// Who has another secret relays nothing.
 pub(crate) fn wrong_secret() -> anyhow::Result<()> {
-    let (up, peer) = (Up::start()?, Peer::start()?);
-    let printed = uclient(&up, &peer, &["-u", "alice", "-W", "south"])?;
+    let (up, peer) = (Up::start()?, Peer::start(LOOPBACK)?);
+    let printed = uclient(up.port, &peer, &["-c", "-u", "alice", "-W", "south"])?;
     ensure!(!printed.contains("Total lost packets 0 "), "let in:\n{printed}");
     ensure!(printed.contains("401") || printed.contains("Cannot"), "said\n{printed}");
     Ok(())

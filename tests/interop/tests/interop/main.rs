@@ -1,12 +1,17 @@
-//! Clients that nobody here wrote, against a relay that `turnctl up` started on loopback.
+//! Clients that nobody here wrote, against relays on loopback: most of them started by `turnctl up`.
 
 mod chromium;
 mod coturn;
+mod program;
 mod python;
+mod relay;
 mod turn_client;
 mod up;
 
-use std::process::ExitCode;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    process::ExitCode,
+};
 
 use cluster::requirement::{Requirement, trial};
 use libtest_mimic::{Arguments, Trial};
@@ -32,6 +37,11 @@ fn main() -> ExitCode {
     let uclient = |name: &str, options: &'static [&'static str]| {
         trial(&format!("uclient_{name}"), COTURN, move || coturn::loses_nothing(options))
     };
+    let dual_uclient = |name: &str, peer: IpAddr, options: &'static [&'static str]| {
+        trial(&format!("uclient_{name}"), COTURN, move || {
+            coturn::loses_nothing_with_both_families(peer, options)
+        })
+    };
     let browsers = |transport: &'static str| {
         trial(&format!("chromium_carries_a_file_over_{transport}"), CHROMIUM, move || {
             chromium::carries_a_file(transport)
@@ -43,10 +53,18 @@ fn main() -> ExitCode {
         })
     };
     let trials: Vec<Trial> = vec![
-        uclient("over_udp_with_channels", &[]),
-        uclient("over_udp_with_send_indications", &["-s"]),
-        uclient("over_tcp_with_channels", &["-t"]),
-        uclient("over_tcp_with_send_indications", &["-t", "-s"]),
+        // `-c`: one relayed address for each client, instead of a pair for RTP and RTCP.
+        uclient("over_udp_with_channels", &["-c"]),
+        uclient("over_udp_with_send_indications", &["-c", "-s"]),
+        uclient("over_udp_with_dont_fragment", &["-c", "-g"]),
+        uclient("over_tcp_with_channels", &["-c", "-t"]),
+        uclient("over_tcp_with_send_indications", &["-c", "-t", "-s"]),
+        uclient("over_udp_with_reserved_ports", &[]),
+        uclient("over_tcp_with_reserved_ports", &["-t"]),
+        uclient("to_other_relayed_clients", &["-y"]),
+        dual_uclient("relays_to_ipv6", Ipv6Addr::LOCALHOST.into(), &["-c", "-x"]),
+        dual_uclient("relays_to_ipv6_over_tcp", Ipv6Addr::LOCALHOST.into(), &["-c", "-x", "-t"]),
+        dual_uclient("has_two_addresses", coturn::LOOPBACK, &["-Z"]),
         trial("uclient_with_a_wrong_secret_gets_nothing", COTURN, coturn::wrong_secret),
         browsers("udp"),
         browsers("tcp"),

@@ -1,18 +1,17 @@
 //! `turnctl up` as a process.
 
 use std::{
-    env,
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, UdpSocket},
-    path::PathBuf,
+    net::UdpSocket,
     process::{Child, Command, Stdio},
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde_json::Value;
 use tempfile::NamedTempFile;
+
+use crate::program::{self, free_port};
 
 /// The shared secret of the manifests.
 pub(crate) const SECRET: &str = "north-by-northwest";
@@ -88,19 +87,6 @@ fn signal(child: &Child, name: &str) {
     let _gone_already = Command::new("kill").args(arguments).stderr(Stdio::null()).status();
 }
 
-/// A port that is free over UDP and TCP. Nobody else is kept from it; ports are drawn at random by
-/// the system, so that two tests hardly draw the same.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
-    for _ in 0..100 {
-        let tcp = TcpListener::bind(("127.0.0.1", 0))?;
-        let port = tcp.local_addr()?.port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    bail!("no port is free over both UDP and TCP")
-}
-
 fn manifest(port: u16, admin: u16, more: &str) -> anyhow::Result<NamedTempFile> {
     let mut file = NamedTempFile::with_suffix(".yaml")?;
     write!(
@@ -127,28 +113,11 @@ fn manifest(port: u16, admin: u16, more: &str) -> anyhow::Result<NamedTempFile> 
     Ok(file)
 }
 
-/// The command, with the program built by the cargo that runs the tests.
+/// The command.
 fn turnctl(manifest: &NamedTempFile) -> anyhow::Result<Command> {
-    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    let mut command = Command::new(program.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?);
+    let mut command = Command::new(program::path("turnctl")?);
     command.args(["up", "--output", "json", "--file"]).arg(manifest.path());
     Ok(command)
-}
-
-fn build() -> anyhow::Result<PathBuf> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        // Of the whole workspace, with whose features everything is built already.
-        .args(["build", "--quiet", "--workspace", "--bin", "turnctl", "--message-format", "json"])
-        .stderr(Stdio::inherit())
-        .output()?;
-    ensure!(built.status.success(), "turnctl does not build");
-    String::from_utf8(built.stdout)?
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo names no program")
 }
 
 /// A port that another program has is named, with the listener that wants it.

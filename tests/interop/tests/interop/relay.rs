@@ -1,0 +1,101 @@
+//! `turn-relay` as a process, with a configuration that no resource gives it.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::program::{self, free_port};
+
+/// The shared secret of all relays.
+pub(crate) const SECRET: &str = "north-by-northwest";
+
+/// How long the start may take, on a busy machine.
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// A relay that runs. It ends with the value.
+pub(crate) struct Relay {
+    child: Child,
+    folder: TempDir,
+    admin: u16,
+    /// The port of its listeners, UDP and TCP.
+    pub(crate) port: u16,
+}
+
+impl Relay {
+    /// Starts a relay on loopback, with more fields of its configuration, and waits until it is
+    /// ready.
+    pub(crate) fn start(more: &Value) -> anyhow::Result<Self> {
+        let (port, admin) = (free_port()?, free_port()?);
+        let folder = tempfile::tempdir()?;
+        let config = folder.path().join("relay.yaml");
+        fs::write(folder.path().join("secret"), SECRET)?;
+        fs::write(&config, configuration(&folder, port, admin, more).to_string())?;
+        let child = Command::new(program::path("turn-relay")?)
+            .arg("--config")
+            .arg(config)
+            .stdout(Stdio::null())
+            .stderr(File::create(folder.path().join("log"))?)
+            .spawn()?;
+        let relay = Self { child, folder, admin, port };
+        relay.wait_until_ready()?;
+        Ok(relay)
+    }
+
+    fn wait_until_ready(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_WITHIN;
+        while !self.is_ready() {
+            ensure!(Instant::now() < deadline, "not ready in time; its log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.page("/readyz").is_ok_and(|page| page.starts_with("HTTP/1.1 200"))
+    }
+
+    /// A page of its HTTP port, with its head.
+    fn page(&self, path: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).context("no HTTP port")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok(page)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn configuration(folder: &TempDir, port: u16, admin: u16, more: &Value) -> Value {
+    let listener = |protocol: &str| json!({"name": protocol, "protocol": protocol, "port": port});
+    let mut config = json!({
+        "realm": "interop.example.org",
+        "addresses": ["127.0.0.1"],
+        "listeners": [listener("UDP"), listener("TCP")],
+        "auth": {"sharedSecrets": [folder.path().join("secret")]},
+        "peers": {"allow": ["127.0.0.0/8", "::1/128"]},
+        "limits": {"allocationsPerUser": 100},
+        "admin": {"address": format!("127.0.0.1:{admin}")},
+    });
+    for (field, value) in more.as_object().into_iter().flatten() {
+        config[field] = value.clone();
+    }
+    config
+}
