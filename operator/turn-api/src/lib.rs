@@ -17,8 +17,8 @@ pub use crd::crd;
 pub use document::{Document, DocumentError};
 pub use schema::Violation;
 pub use turn_server::{
-    AddressFrom, Addresses, Admin, Auth, CredentialsStatus, Drain, ImagePullSecret, Limits,
-    Listener, Peers, PodSettings, Protocol, Region, RegionStatus, RelayPorts, RelayStatus,
+    AddressFrom, Addresses, Admin, Auth, CredentialHash, CredentialsStatus, Drain, ImagePullSecret,
+    Limits, Listener, Peers, PodSettings, Protocol, Region, RegionStatus, RelayPorts, RelayStatus,
     Resources, SecretRef, StaticAddress, TurnServer, TurnServerSpec, TurnServerStatus, Workload,
 };
 pub use validated::{

@@ -6,7 +6,7 @@ mod status;
 
 pub use pod::{ImagePullSecret, PodSettings, Resources};
 pub use spec::{
-    AddressFrom, Addresses, Admin, Auth, Drain, Limits, Listener, Peers, Protocol, Region,
-    RelayPorts, SecretRef, StaticAddress, TurnServer, TurnServerSpec, Workload,
+    AddressFrom, Addresses, Admin, Auth, CredentialHash, Drain, Limits, Listener, Peers, Protocol,
+    Region, RelayPorts, SecretRef, StaticAddress, TurnServer, TurnServerSpec, Workload,
 };
 pub use status::{CredentialsStatus, RegionStatus, RelayStatus, TurnServerStatus};

@@ -10,7 +10,10 @@ use k8s_openapi::jiff::Timestamp;
 
 pub use addresses::{Advertised, StaticAddresses};
 
-use crate::{Limits, Listener, PodSettings, Protocol, RelayPorts, TurnServer, Violation, Workload};
+use crate::{
+    CredentialHash, Drain, Limits, Listener, PodSettings, Protocol, RelayPorts, TurnServer,
+    Violation, Workload,
+};
 
 /// The region of a `TurnServer` that names none.
 pub const DEFAULT_REGION: &str = "default";
@@ -59,10 +62,11 @@ pub struct Validated {
     advertised: Advertised,
     credentials: CredentialsSource,
     credential_ttl_seconds: u32,
+    credential_hashes: Vec<CredentialHash>,
     allowed_peers: Vec<IpNet>,
     denied_peers: Vec<IpNet>,
     limits: Limits,
-    drain_timeout_seconds: u32,
+    drain: Drain,
     admin_port: u16,
     pod: PodSettings,
 }
@@ -202,6 +206,12 @@ impl Validated {
         self.credential_ttl_seconds
     }
 
+    /// The hashes that time-limited passwords may be made with.
+    #[must_use]
+    pub fn credential_hashes(&self) -> &[CredentialHash] {
+        &self.credential_hashes
+    }
+
     /// Ranges that clients may reach although they are denied by default.
     #[must_use]
     pub fn allowed_peers(&self) -> &[IpNet] {
@@ -220,10 +230,10 @@ impl Validated {
         &self.limits
     }
 
-    /// How long an ending relay serves its running allocations, in seconds.
+    /// How a relay ends.
     #[must_use]
-    pub fn drain_timeout_seconds(&self) -> u32 {
-        self.drain_timeout_seconds
+    pub fn drain(&self) -> &Drain {
+        &self.drain
     }
 
     /// The relay's HTTP port.

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1;
 use kube::{Api, Client};
 use serde::Serialize;
 use turn_api::TurnServer;
-use turn_auth::{Secret, TimeLimitedCredential, UnixSeconds};
+use turn_auth::{CredentialHash, Secret, TimeLimitedCredential, UnixSeconds};
 use turn_operator::api_error;
 
 use crate::input;
@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// A file with the secret, or `-` for standard input. White space at its end is no part of it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "namespace"])]
     secret_file: Option<PathBuf>,
+    /// The hash that makes the password, with a secret from a file. That of a TurnServer says itself.
+    #[arg(long, value_enum, default_value_t = Hash::Sha1, requires = "secret_file")]
+    hash: Hash,
     /// The user: quotas and logs know the client by this name.
     #[arg(long, default_value = "turnctl")]
     user: String,
@@ -57,9 +60,26 @@ enum Output {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Hash {
+    /// What other servers know.
+    Sha1,
+    Sha256,
+}
+
+impl From<Hash> for CredentialHash {
+    fn from(hash: Hash) -> Self {
+        match hash {
+            Hash::Sha1 => Self::Sha1,
+            Hash::Sha256 => Self::Sha256,
+        }
+    }
+}
+
 /// What is needed to mint.
 struct Source {
     secret: Secret,
+    hash: CredentialHash,
     ttl: SignedDuration,
     urls: Vec<String>,
 }
@@ -84,10 +104,11 @@ struct IceServer {
 
 /// Mints and prints.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let Source { secret, ttl, urls } = match &arguments.secret_file {
+    let Source { secret, hash, ttl, urls } = match &arguments.secret_file {
         Some(path) => Source {
             secret: Secret::from_file(&input::read(path)?)
                 .with_context(|| path.display().to_string())?,
+            hash: arguments.hash.into(),
             ttl: DEFAULT_TTL,
             urls: Vec::new(),
         },
@@ -95,7 +116,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     };
     let ttl = arguments.ttl.unwrap_or(ttl);
     let urls = if arguments.urls.is_empty() { urls } else { arguments.urls.clone() };
-    let minted = mint(&secret, &arguments.user, ttl, urls, SystemTime::now())?;
+    let minted = mint((&secret, hash), &arguments.user, ttl, urls, SystemTime::now())?;
     let text = match arguments.output {
         Output::Text => as_text(&minted),
         Output::Json => serde_json::to_string_pretty(&minted)? + "\n",
@@ -104,7 +125,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn mint(
-    secret: &Secret,
+    (secret, hash): (&Secret, CredentialHash),
     user: &str,
     ttl: SignedDuration,
     urls: Vec<String>,
@@ -116,7 +137,7 @@ fn mint(
     let expires_at = now.checked_add(ttl).with_context(|| format!("--ttl: {ttl:#}: too long"))?;
     let expires_at = Timestamp::from_second(expires_at.as_second())?;
     let seconds = SystemTime::from(expires_at).duration_since(UNIX_EPOCH)?.as_secs();
-    let credential = TimeLimitedCredential::mint(secret, user, UnixSeconds(seconds));
+    let credential = TimeLimitedCredential::mint_with(hash, secret, user, UnixSeconds(seconds));
     let TimeLimitedCredential { username, password } = credential;
     if username.len() > LONGEST_USERNAME {
         bail!("--user: {user:?}: a username has at most {LONGEST_USERNAME} bytes");
@@ -166,9 +187,18 @@ async fn from_cluster(arguments: &Arguments) -> anyhow::Result<Source> {
     let value = value.with_context(|| format!("{place} has no key {key:?}"))?;
     Ok(Source {
         secret: Secret::from_file(&value.0).with_context(|| format!("{place}, key {key:?}"))?,
+        hash: best(&turn_server.spec.auth.credential_hashes),
         ttl: SignedDuration::from_secs(turn_server.spec.auth.credential_ttl_seconds.into()),
         urls: status.urls,
     })
+}
+
+/// The better one of those that the relays take.
+fn best(hashes: &[turn_api::CredentialHash]) -> CredentialHash {
+    match hashes.iter().max() {
+        Some(turn_api::CredentialHash::Sha256) => CredentialHash::Sha256,
+        Some(turn_api::CredentialHash::Sha1) | None => CredentialHash::Sha1,
+    }
 }
 
 #[cfg(test)]
@@ -185,7 +215,13 @@ mod tests {
     fn a_credential_is_what_other_back_ends_mint() {
         let now = UNIX_EPOCH + Duration::from_secs(1_699_996_400);
         let urls = vec!["turn:192.0.2.1:3478".to_owned()];
-        let minted = mint(&north(), "alice", SignedDuration::from_hours(1), urls, now);
+        let minted = mint(
+            (&north(), CredentialHash::Sha1),
+            "alice",
+            SignedDuration::from_hours(1),
+            urls,
+            now,
+        );
         let minted = minted.expect("it is minted");
         assert_eq!(
             as_text(&minted),
@@ -199,7 +235,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_minted_is_said() {
-        let says = |user: &str, ttl| match mint(&north(), user, ttl, Vec::new(), UNIX_EPOCH) {
+        let says = |user: &str, ttl| match mint(
+            (&north(), CredentialHash::Sha1),
+            user,
+            ttl,
+            Vec::new(),
+            UNIX_EPOCH,
+        ) {
             Ok(_) => "minted".to_owned(),
             Err(error) => error.to_string(),
         };

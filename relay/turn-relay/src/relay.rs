@@ -177,7 +177,7 @@ impl Relay {
     #[must_use]
     pub fn own_credential(&self, user: &str, expires_at: UnixSeconds) -> (String, String) {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(secret), Some(hash)) = (secrets.shared.first(), secrets.hashes.first()) {
+        if let (Some(secret), Some(hash)) = (secrets.shared.first(), secrets.hashes.last()) {
             let minted = TimeLimitedCredential::mint_with(*hash, secret, user, expires_at);
             return (minted.username, minted.password);
         }

@@ -292,11 +292,45 @@ pub struct Auth {
     /// command line says otherwise.
     #[schemars(range(min = 60, max = 31_536_000))]
     pub credential_ttl_seconds: u32,
+    /// The hashes that time-limited passwords may be made with. SHA1 is what web services and other
+    /// servers know; with SHA256 the password is HMAC-SHA256 of the username. Both at once let
+    /// services change over; `turnctl` mints with the better one. Running relays take changes at
+    /// once.
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub credential_hashes: Vec<CredentialHash>,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { secret_ref: None, credential_ttl_seconds: 86_400 }
+        Self {
+            secret_ref: None,
+            credential_ttl_seconds: 86_400,
+            credential_hashes: vec![CredentialHash::Sha1],
+        }
+    }
+}
+
+/// The hash that a time-limited password is an HMAC of.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "UPPERCASE")]
+#[schemars(inline)]
+pub enum CredentialHash {
+    /// HMAC-SHA1.
+    Sha1,
+    /// HMAC-SHA256.
+    Sha256,
+}
+
+impl CredentialHash {
+    /// As it stands in the resource.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+        }
     }
 }
 
@@ -392,6 +426,35 @@ pub struct Limits {
     /// of one relay. Keeps a relay from being used as an amplifier.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub unauthenticated_replies_per_second_per_prefix: u32,
+    /// Peer addresses, per second, that one allocation may ask a permission for that it has none
+    /// for.
+    #[schemars(range(min = 1, max = 65535))]
+    pub new_peers_per_second_per_allocation: u16,
+    /// Bits of payload per second that one allocation relays each way; what is above is dropped.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64), extend("format" = "int64"))]
+    pub bits_per_second_per_allocation: u64,
+    /// Datagrams per second that one allocation relays each way. Absent: no limit.
+    #[schemars(range(min = 1, max = 1_000_000_000_u64), extend("format" = "int64"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_per_second_per_allocation: Option<u64>,
+    /// Bits of payload per second that all allocations of one user relay on one relay, each way.
+    /// Absent: no limit.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64), extend("format" = "int64"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_second_per_user: Option<u64>,
+    /// Datagrams per second that all allocations of one user relay on one relay, each way. Absent:
+    /// no limit.
+    #[schemars(range(min = 1, max = 1_000_000_000_u64), extend("format" = "int64"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_per_second_per_user: Option<u64>,
+    /// Bits of payload per second that one relay relays, each way. Absent: no limit.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_u64), extend("format" = "int64"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_second: Option<u64>,
+    /// Datagrams per second that one relay relays, each way. Absent: no limit.
+    #[schemars(range(min = 1, max = 1_000_000_000_u64), extend("format" = "int64"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets_per_second: Option<u64>,
 }
 
 impl Default for Limits {
@@ -403,6 +466,13 @@ impl Default for Limits {
             channels_per_allocation: 256,
             pending_connections_per_prefix: 256,
             unauthenticated_replies_per_second_per_prefix: 1_000,
+            new_peers_per_second_per_allocation: 64,
+            bits_per_second_per_allocation: 20_000_000,
+            packets_per_second_per_allocation: None,
+            bits_per_second_per_user: None,
+            packets_per_second_per_user: None,
+            bits_per_second: None,
+            packets_per_second: None,
         }
     }
 }
@@ -413,14 +483,20 @@ impl Default for Limits {
 #[schemars(inline)]
 pub struct Drain {
     /// How long a relay that has to end still serves its running allocations, in seconds. It takes
-    /// no new ones in that time, and ends as soon as the last is gone.
+    /// no new ones in that time, but sends clients to relays that are ready, and ends as soon as the
+    /// last is gone.
     #[schemars(range(min = 0, max = 86400))]
     pub timeout_seconds: u32,
+    /// How long, in seconds, an allocation may relay nothing before its next refresh is refused by a
+    /// relay that has to end. Absent: for ever.
+    #[schemars(range(min = 1, max = 86400))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_seconds: Option<u32>,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { timeout_seconds: 3600 }
+        Self { timeout_seconds: 3600, idle_seconds: None }
     }
 }
 

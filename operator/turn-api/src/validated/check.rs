@@ -49,6 +49,7 @@ pub(super) fn validate(turn_server: &TurnServer) -> Result<Validated, Invalid> {
     check_listeners(spec, &mut findings);
     check_numbers(spec, &mut findings);
     check_limits(&spec.limits, &mut findings);
+    check_rates(&spec.limits, &mut findings);
     check_resources(spec.pod.resources.as_ref(), &mut findings);
     let regions = check_regions(spec, &mut findings);
     let advertised = check_addresses(&spec.addresses, &mut findings);
@@ -83,10 +84,11 @@ fn unchecked(metadata: &ObjectMeta, spec: &TurnServerSpec) -> Validated {
         advertised: Advertised::Auto,
         credentials: CredentialsSource::Generated,
         credential_ttl_seconds: spec.auth.credential_ttl_seconds,
+        credential_hashes: spec.auth.credential_hashes.clone(),
         allowed_peers: Vec::new(),
         denied_peers: Vec::new(),
         limits: spec.limits.clone(),
-        drain_timeout_seconds: spec.drain.timeout_seconds,
+        drain: spec.drain.clone(),
         admin_port: spec.admin.port,
         pod: spec.pod.clone(),
     }
@@ -163,6 +165,7 @@ fn check_listener(spec: &TurnServerSpec, listener: &Listener, path: &str, findin
 fn check_numbers(spec: &TurnServerSpec, findings: &mut Findings) {
     findings.within("spec.replicas", spec.replicas.into(), 0, 1000);
     findings.within("spec.drain.timeoutSeconds", spec.drain.timeout_seconds, 0, 86_400);
+    findings.within("spec.drain.idleSeconds", spec.drain.idle_seconds.unwrap_or(1), 1, 86_400);
     findings.within("spec.admin.port", spec.admin.port.into(), 1024, 65535);
     let ttl = spec.auth.credential_ttl_seconds;
     findings.within("spec.auth.credentialTtlSeconds", ttl, 60, 31_536_000);
@@ -176,6 +179,8 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
         channels_per_allocation,
         pending_connections_per_prefix,
         unauthenticated_replies_per_second_per_prefix,
+        new_peers_per_second_per_allocation,
+        ..
     } = limits;
     let permissions = u32::from(*permissions_per_allocation);
     let channels = u32::from(*channels_per_allocation);
@@ -187,8 +192,31 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
         ("channelsPerAllocation", channels, 4096),
         ("pendingConnectionsPerPrefix", *pending_connections_per_prefix, 1_000_000),
         ("unauthenticatedRepliesPerSecondPerPrefix", replies, 1_000_000),
+        ("newPeersPerSecondPerAllocation", (*new_peers_per_second_per_allocation).into(), 65535),
     ] {
         findings.within(&format!("spec.limits.{field}"), value, 1, most);
+    }
+}
+
+fn check_rates(limits: &Limits, findings: &mut Findings) {
+    const MOST_BITS: u64 = 1_000_000_000_000;
+    const MOST_PACKETS: u64 = 1_000_000_000;
+    for (field, rate, most) in [
+        ("bitsPerSecondPerAllocation", Some(limits.bits_per_second_per_allocation), MOST_BITS),
+        ("packetsPerSecondPerAllocation", limits.packets_per_second_per_allocation, MOST_PACKETS),
+        ("bitsPerSecondPerUser", limits.bits_per_second_per_user, MOST_BITS),
+        ("packetsPerSecondPerUser", limits.packets_per_second_per_user, MOST_PACKETS),
+        ("bitsPerSecond", limits.bits_per_second, MOST_BITS),
+        ("packetsPerSecond", limits.packets_per_second, MOST_PACKETS),
+    ] {
+        let Some(rate) = rate else { continue };
+        let message = format!("must be between 1 and {most}");
+        findings.unless(
+            (1..=most).contains(&rate),
+            &format!("spec.limits.{field}"),
+            rate,
+            &message,
+        );
     }
 }
 
@@ -324,6 +352,19 @@ fn unicast(text: &str) -> Option<IpAddr> {
 }
 
 fn check_auth(auth: &Auth, findings: &mut Findings) -> CredentialsSource {
+    let hashes = &auth.credential_hashes;
+    findings.unless(
+        (1..=2).contains(&hashes.len()),
+        "spec.auth.credentialHashes",
+        hashes.len(),
+        "must have between 1 and 2 items",
+    );
+    if let [first, second] = hashes[..]
+        && first == second
+    {
+        let message = format!("Duplicate value: {:?}", first.as_str());
+        findings.add("spec.auth.credentialHashes[1]", Value::Null, &message);
+    }
     let Some(reference) = &auth.secret_ref else { return CredentialsSource::Generated };
     findings.unless(
         is_subdomain(&reference.name),

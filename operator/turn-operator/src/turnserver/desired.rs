@@ -187,7 +187,8 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
         relay_ports: relay_config::PortRange { from: relay_ports.from, to: relay_ports.to },
         auth: relay_config::Auth {
             shared_secrets: secret_files(validated),
-            ..relay_config::Auth::default()
+            credential_hashes: validated.credential_hashes().iter().map(credential_hash).collect(),
+            users: Vec::new(),
         },
         peers: peers(validated, observed),
         limits: relay_config::Limits {
@@ -198,12 +199,20 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
             pending_connections_per_prefix: limits.pending_connections_per_prefix,
             unauthenticated_replies_per_second_per_prefix: limits
                 .unauthenticated_replies_per_second_per_prefix,
+            new_peers_per_second_per_allocation: limits.new_peers_per_second_per_allocation,
+            bits_per_second_per_allocation: Some(limits.bits_per_second_per_allocation),
+            packets_per_second_per_allocation: limits.packets_per_second_per_allocation,
+            bits_per_second_per_user: limits.bits_per_second_per_user,
+            packets_per_second_per_user: limits.packets_per_second_per_user,
+            bits_per_second: limits.bits_per_second,
+            packets_per_second: limits.packets_per_second,
             ..relay_config::Limits::default()
         },
         features: relay_config::Features::default(),
         drain: relay_config::Drain {
-            timeout_seconds: validated.drain_timeout_seconds(),
-            ..relay_config::Drain::default()
+            timeout_seconds: validated.drain().timeout_seconds,
+            idle_seconds: validated.drain().idle_seconds,
+            alternates: alternates(validated, observed),
         },
         admin: relay_config::Admin { address: admin_address(validated, observed) },
         tls: None,
@@ -221,6 +230,33 @@ fn listeners(validated: &Validated) -> Vec<relay_config::Listener> {
         relay_config::Listener::new(&listener.name, protocol(listener.protocol), listener.port)
     };
     validated.listeners().iter().map(listener).collect()
+}
+
+const fn credential_hash(hash: &turn_api::CredentialHash) -> relay_config::CredentialHash {
+    match hash {
+        turn_api::CredentialHash::Sha1 => relay_config::CredentialHash::Sha1,
+        turn_api::CredentialHash::Sha256 => relay_config::CredentialHash::Sha256,
+    }
+}
+
+/// Where a relay that has to end sends new clients: every listener of every relay that is ready. The
+/// relays take no notice of their own.
+fn alternates(validated: &Validated, observed: &Observed) -> Vec<relay_config::Alternate> {
+    let ready = observed.pods.iter().filter(|pod| pod.ready);
+    let nodes = ready.filter_map(|pod| observed.node(pod.node.as_deref()?));
+    let public: BTreeSet<IpAddr> = nodes
+        .flat_map(|node| node.advertised(validated.advertised()))
+        .filter_map(|(_, public)| public)
+        .collect();
+    let listeners = listeners(validated);
+    let at = |address: IpAddr| {
+        listeners.iter().map(move |listener| relay_config::Alternate {
+            protocol: listener.protocol,
+            address: SocketAddr::new(address, listener.port),
+            domain: None,
+        })
+    };
+    public.into_iter().flat_map(at).collect()
 }
 
 fn secret_files(validated: &Validated) -> Vec<PathBuf> {
@@ -280,6 +316,14 @@ mod tests {
         assert_eq!(
             ours.limits.unauthenticated_replies_per_second_per_prefix,
             relay.limits.unauthenticated_replies_per_second_per_prefix
+        );
+        assert_eq!(
+            ours.limits.new_peers_per_second_per_allocation,
+            relay.limits.new_peers_per_second_per_allocation
+        );
+        assert_eq!(
+            Some(ours.limits.bits_per_second_per_allocation),
+            relay.limits.bits_per_second_per_allocation
         );
         let names = |list: &[(String, u16)]| list.to_vec();
         let ours: Vec<_> = ours.listeners.iter().map(|l| (l.name.clone(), l.port)).collect();

@@ -58,7 +58,7 @@ fn spec(validated: &Validated, region: &ValidatedRegion, settings: &Settings) ->
         enable_service_links: Some(false),
         automount_service_account_token: Some(false),
         termination_grace_period_seconds: Some(
-            i64::from(validated.drain_timeout_seconds()) + END_SECONDS,
+            i64::from(validated.drain().timeout_seconds) + END_SECONDS,
         ),
         node_selector: Some(region.node_selector().clone()).filter(|labels| !labels.is_empty()),
         tolerations: Some(tolerations.clone()).filter(|list| !list.is_empty()),

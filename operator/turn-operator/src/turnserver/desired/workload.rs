@@ -27,7 +27,7 @@ pub(super) fn deployment(
     template: PodTemplateSpec,
 ) -> Deployment {
     let (max_surge, max_unavailable) = AT_ONCE;
-    let drain = i32::try_from(validated.drain_timeout_seconds()).unwrap_or(i32::MAX);
+    let drain = i32::try_from(validated.drain().timeout_seconds).unwrap_or(i32::MAX);
     Deployment {
         metadata: metadata(validated, region),
         spec: Some(DeploymentSpec {
