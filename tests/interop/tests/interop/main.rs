@@ -1,11 +1,14 @@
 //! Clients that nobody here wrote, against relays on loopback: most of them started by `turnctl up`.
 
+mod amplification;
 mod chromium;
 mod coturn;
+mod coturn_server;
 mod program;
 mod python;
 mod relay;
 mod turn_client;
+mod unauthenticated;
 mod up;
 
 use std::{
@@ -21,6 +24,9 @@ const COTURN: &[Requirement] = &[
     Requirement::Program("turnutils_uclient", "coturn"),
     Requirement::Program("turnutils_peer", "coturn"),
 ];
+
+/// The server that ours is compared with.
+const COTURN_SERVER: &[Requirement] = &[Requirement::Program("turnserver", "coturn")];
 
 /// Debian's Chromium and the program that drives it.
 const CHROMIUM: &[Requirement] = &[
@@ -86,6 +92,11 @@ fn main() -> ExitCode {
             "turn_client_proto_keeps_an_allocation_with_sha256",
             &[],
             turn_client::keeps_an_allocation_with_sha256,
+        ),
+        trial(
+            "amplification_is_never_more_than_coturns",
+            COTURN_SERVER,
+            amplification::is_never_more_than_coturns,
         ),
         trial("up_prints_ice_servers_that_work", COTURN, coturn::printed_credential),
         trial("up_names_a_port_that_is_taken", &[], up::port_taken),
