@@ -4,6 +4,8 @@ mod amplification;
 mod chromium;
 mod coturn;
 mod coturn_server;
+mod flood;
+mod network;
 mod program;
 mod python;
 mod relay;
@@ -27,6 +29,9 @@ const COTURN: &[Requirement] = &[
 
 /// The server that ours is compared with.
 const COTURN_SERVER: &[Requirement] = &[Requirement::Program("turnserver", "coturn")];
+
+/// Hosts of a test's own.
+const HOSTS: &[Requirement] = &[Requirement::Root, Requirement::Program("ip", "iproute2")];
 
 /// Debian's Chromium and the program that drives it.
 const CHROMIUM: &[Requirement] = &[
@@ -97,6 +102,11 @@ fn main() -> ExitCode {
             "amplification_is_never_more_than_coturns",
             COTURN_SERVER,
             amplification::is_never_more_than_coturns,
+        ),
+        trial(
+            "fifty_thousand_forged_sources_leave_memory_and_clients_alone",
+            HOSTS,
+            flood::leaves_memory_and_clients_alone,
         ),
         trial("up_prints_ice_servers_that_work", COTURN, coturn::printed_credential),
         trial("up_names_a_port_that_is_taken", &[], up::port_taken),

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use turn_auth::{Secret, TimeLimitedCredential, UnixSeconds};
 
 use crate::program::{self, free_port};
 
@@ -63,12 +64,19 @@ impl Relay {
     }
 
     /// A page of its HTTP port, with its head.
-    fn page(&self, path: &str) -> anyhow::Result<String> {
+    pub(crate) fn page(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin)).context("no HTTP port")?;
         write!(stream, "GET {path} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n")?;
         let mut page = String::new();
         stream.read_to_string(&mut page)?;
         Ok(page)
+    }
+
+    /// How much memory it holds.
+    pub(crate) fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        Ok(line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?)
     }
 
     fn log(&self) -> String {
@@ -81,6 +89,13 @@ impl Drop for Relay {
         let _ended_already = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// Time-limited credentials that last: username and password.
+pub(crate) fn credentials() -> anyhow::Result<(String, String)> {
+    let secret = Secret::from_file(SECRET.as_bytes()).context("no secret")?;
+    let minted = TimeLimitedCredential::mint(&secret, "alice", UnixSeconds(4_000_000_000));
+    Ok((minted.username, minted.password))
 }
 
 fn configuration(folder: &TempDir, port: u16, admin: u16, more: &Value) -> Value {

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use turn_client_proto::{
     udp::TurnClientUdp,
 };
 
-use crate::up::Up;
+use crate::{relay, up::Up};
 
 /// How long a socket waits before the client is asked again what it wants to send.
 const TURN: Duration = Duration::from_millis(20);
@@ -65,6 +65,32 @@ pub(crate) fn keeps_an_allocation_over_tcp() -> anyhow::Result<()> {
     let link = Link::Tcp(stream);
     let config = config(&up, IntegrityAlgorithm::Sha1)?;
     live_and_die(&link, || TurnClientTcp::allocate(local, server, config.clone()))
+}
+
+/// Relays one datagram after another to a peer and back, between the server and `local`, for as long
+/// as `more` says; how many. One that is lost is an error.
+pub(crate) fn exchanges_while(
+    server: SocketAddr,
+    local: Ipv4Addr,
+    more: impl Fn() -> bool,
+) -> anyhow::Result<usize> {
+    let socket = UdpSocket::bind((local, 0))?;
+    socket.connect(server)?;
+    socket.set_read_timeout(Some(TURN))?;
+    let (username, password) = relay::credentials()?;
+    let config = TurnConfig::new(TurnCredentials::new(&username, &password));
+    let client = TurnClientUdp::allocate(socket.local_addr()?, server, config);
+    let link = Link::Udp(socket);
+    let peer = UdpSocket::bind((local, 0))?;
+    peer.set_read_timeout(Some(PATIENCE))?;
+    let mut driver = Driver::new(client, &link);
+    let relayed = driver.with_channel(&peer)?;
+    let mut count = 0;
+    while more() {
+        driver.exchange(&peer, relayed)?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// With the credential that `turnctl up` printed.
@@ -139,7 +165,8 @@ impl<'a, C: TurnClientApi> Driver<'a, C> {
         Self { client, link, now: Instant::from_nanos(1_000_000_000), received: VecDeque::new() }
     }
 
-    fn live(&mut self, peer: &UdpSocket) -> anyhow::Result<()> {
+    /// An allocation with a channel to the peer, tried out; its relayed address.
+    fn with_channel(&mut self, peer: &UdpSocket) -> anyhow::Result<SocketAddr> {
         let relayed = self.allocated()?;
         let (udp, address) = (TransportType::Udp, peer.local_addr()?);
         self.client.create_permission(udp, address.ip(), self.now)?;
@@ -148,6 +175,12 @@ impl<'a, C: TurnClientApi> Driver<'a, C> {
         self.client.bind_channel(udp, address, self.now)?;
         self.until(|event| matches!(event, TurnEvent::ChannelCreated(..)))?;
         self.exchange(peer, relayed)?;
+        Ok(relayed)
+    }
+
+    fn live(&mut self, peer: &UdpSocket) -> anyhow::Result<()> {
+        let relayed = self.with_channel(peer)?;
+        let (udp, address) = (TransportType::Udp, peer.local_addr()?);
         for _ in 0..STEPS {
             self.now += STEP;
             self.settle()?;
