@@ -4,12 +4,17 @@
 //! offers. Then come the time at which it was made and a MAC over all that and the client's IP address:
 //! somebody between who takes an offer out of the nonce makes it a stale one.
 //!
-//! The MAC is not over the client's port: a client behind a NAT that gives it a new port keeps its nonce. It is accepted
-//! for an hour, since clients take a stale nonce on Allocate for a failure (turn clients retry a 401
-//! once, and a 438 on Allocate not at all). Eight bytes of MAC are enough: a forged nonce has to be tried
-//! against a relay, and lets nobody in, since the credentials are judged after it.
+//! Two clients never get the same nonce (RFC 8489, section 9.2.4), so the client's port stands in it;
+//! but it is not compared when the nonce comes back: a client behind a NAT that gives it a new port
+//! keeps its nonce. It is accepted for an hour, since clients take a stale nonce on Allocate for a
+//! failure (turn clients retry a 401 once, and a 438 on Allocate not at all). Nine bytes of MAC are
+//! enough: a forged nonce has to be tried against a relay, and lets nobody in, since the credentials
+//! are judged after it.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -17,9 +22,10 @@ use sha2::Sha256;
 
 use crate::UnixSeconds;
 
-const TIME_LEN: usize = 4;
-const MAC_LEN: usize = 8;
-const RAW_LEN: usize = TIME_LEN + MAC_LEN;
+/// Four bytes of time, two of the client's port.
+const STAMP_LEN: usize = 6;
+const MAC_LEN: usize = 9;
+const RAW_LEN: usize = STAMP_LEN + MAC_LEN;
 
 /// How each nonce starts that says what the server offers (RFC 8489, section 9.2).
 const COOKIE: &[u8; 9] = b"obMatJos2";
@@ -86,17 +92,20 @@ impl Nonces {
 
     /// Makes a nonce for a client: ASCII.
     #[must_use]
-    pub fn issue(&self, client: IpAddr, now: UnixSeconds) -> [u8; NONCE_LEN] {
+    pub fn issue(&self, client: SocketAddr, now: UnixSeconds) -> [u8; NONCE_LEN] {
         let offers = self.offers.to_bytes();
+        let [a, b, c, d] = wire_time(now).to_be_bytes();
+        let [e, f] = client.port().to_be_bytes();
+        let stamp = [a, b, c, d, e, f];
         let mut raw = [0; RAW_LEN];
-        raw[..TIME_LEN].copy_from_slice(&wire_time(now).to_be_bytes());
+        raw[..STAMP_LEN].copy_from_slice(&stamp);
         if let Some(key) = self.keys.first() {
-            let mac = over(key, offers, client, now).finalize().into_bytes();
-            raw[TIME_LEN..].copy_from_slice(&mac[..MAC_LEN]);
+            let mac = over(key, offers, stamp, client.ip()).finalize().into_bytes();
+            raw[STAMP_LEN..].copy_from_slice(&mac[..MAC_LEN]);
         }
         let mut text = [0; NONCE_LEN];
         text[..COOKIE.len()].copy_from_slice(COOKIE);
-        // 3 bytes are exactly 4 characters and 12 bytes 16, so neither can fail.
+        // 3 bytes are exactly 4 characters and 15 bytes 20, so neither can fail.
         let _written = STANDARD_NO_PAD.encode_slice(offers, &mut text[COOKIE.len()..RAW_AT]);
         let _written = STANDARD_NO_PAD.encode_slice(raw, &mut text[RAW_AT..]);
         text
@@ -108,14 +117,15 @@ impl Nonces {
     /// When it is too old, or not one of this fleet's for that address.
     pub fn verify(&self, nonce: &[u8], client: IpAddr, now: UnixSeconds) -> Result<(), StaleNonce> {
         let (offers, raw) = decode(nonce)?;
-        let (time, mac) = raw.split_first_chunk::<TIME_LEN>().ok_or(StaleNonce)?;
-        let issued = UnixSeconds(u32::from_be_bytes(*time).into());
+        let (stamp, mac) = raw.split_first_chunk::<STAMP_LEN>().ok_or(StaleNonce)?;
+        let [a, b, c, d, _, _] = *stamp;
+        let issued = UnixSeconds(u32::from_be_bytes([a, b, c, d]).into());
         let young = issued.0 <= now.0.saturating_add(SKEW_SECONDS)
             && now.0.saturating_sub(issued.0) <= VALID_SECONDS;
         let ours = self
             .keys
             .iter()
-            .any(|key| over(key, offers, client, issued).verify_truncated_left(mac).is_ok());
+            .any(|key| over(key, offers, *stamp, client).verify_truncated_left(mac).is_ok());
         if young && ours { Ok(()) } else { Err(StaleNonce) }
     }
 }
@@ -134,12 +144,12 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 fn over(
     key: &Hmac<Sha256>,
     offers: [u8; OFFERS_LEN],
+    stamp: [u8; STAMP_LEN],
     client: IpAddr,
-    time: UnixSeconds,
 ) -> Hmac<Sha256> {
     let mut mac = key.clone();
     mac.update(&offers);
-    mac.update(&wire_time(time).to_be_bytes());
+    mac.update(&stamp);
     match client.to_canonical() {
         IpAddr::V4(v4) => mac.update(&v4.octets()),
         IpAddr::V6(v6) => mac.update(&v6.octets()),
@@ -174,6 +184,10 @@ mod tests {
 
     const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
 
+    fn at(ip: &str, port: u16) -> SocketAddr {
+        SocketAddr::new(self::ip(ip), port)
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
@@ -183,18 +197,18 @@ mod tests {
         let old = Nonces::new([&b"old"[..]], NAMED);
         let rotating = Nonces::new([&b"new"[..], b"old"], NAMED);
         let new = Nonces::new([&b"new"[..]], NAMED);
-        let nonce = old.issue(ip("192.0.2.1"), NOW);
+        let nonce = old.issue(at("192.0.2.1", 5000), NOW);
         assert_eq!(old.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
         assert_eq!(rotating.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
         assert_eq!(new.verify(&nonce, ip("192.0.2.1"), NOW), Err(StaleNonce));
-        let nonce = rotating.issue(ip("192.0.2.1"), NOW);
+        let nonce = rotating.issue(at("192.0.2.1", 5000), NOW);
         assert_eq!(new.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
     }
 
     #[test]
     fn a_nonce_is_bound_to_the_address_and_an_hour() {
         let nonces = Nonces::new([&b"secret"[..]], NAMED);
-        let nonce = nonces.issue(ip("192.0.2.1"), NOW);
+        let nonce = nonces.issue(at("192.0.2.1", 5000), NOW);
         let verify = |client, seconds: i64| {
             nonces.verify(&nonce, ip(client), UnixSeconds(NOW.0.saturating_add_signed(seconds)))
         };
@@ -207,9 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn two_clients_of_one_address_get_two_nonces() {
+        let nonces = Nonces::new([&b"secret"[..]], NAMED);
+        let first = nonces.issue(at("192.0.2.1", 5000), NOW);
+        let second = nonces.issue(at("192.0.2.1", 5001), NOW);
+        assert_ne!(first, second);
+        for nonce in [first, second] {
+            assert_eq!(nonces.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()), "whatever the port");
+        }
+    }
+
+    #[test]
     fn a_changed_nonce_is_stale() {
         let nonces = Nonces::new([&b"secret"[..]], NAMED);
-        let nonce = nonces.issue(ip("2001:db8::1"), NOW);
+        let nonce = nonces.issue(at("2001:db8::1", 5000), NOW);
         for index in 0..nonce.len() {
             let mut changed = nonce;
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };

@@ -15,6 +15,7 @@ pub(crate) struct Proof {
     pub(crate) username: String,
     pub(crate) key: LongTermKey,
     pub(crate) origin: Origin,
+    /// What its answer is signed with.
     pub(crate) signature: Signature,
 }
 
@@ -38,7 +39,7 @@ pub(crate) fn authenticate(
         .nonces()
         .verify(claim.nonce, from.client.0.ip(), now)
         .map_err(|_stale| Refusal::StaleNonce)?;
-    let algorithm = password_algorithm(message)?;
+    let (algorithm, answered) = password_algorithm(message)?;
     let identity = claim.identity()?;
     let verify = |key: &LongTermKey| match signature {
         Signature::Sha1 => message.verify_integrity(key.as_bytes()),
@@ -54,13 +55,13 @@ pub(crate) fn authenticate(
             username: allocation.username.clone(),
             key,
             origin: allocation.origin,
-            signature,
+            signature: answered,
         });
     }
     let Authenticated { user, username, key, origin } = credentials
         .authenticate(identity, algorithm, now, verify)
         .ok_or(Refusal::Unauthenticated)?;
-    Ok(Proof { user, username, key, origin, signature })
+    Ok(Proof { user, username, key, origin, signature: answered })
 }
 
 /// Who a request says it is from.
@@ -97,17 +98,21 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// How the client made its key (RFC 8489, section 9.2.4). Each of our nonces offers a choice, so a
-/// client that says which it took says also what it was offered: were the offer changed on its way,
-/// it shows here.
-fn password_algorithm(message: &Message<'_>) -> Result<turn_auth::PasswordAlgorithm, Refusal> {
+/// How the client made its key, and what its answer is signed with: SHA-256 for whom that means
+/// something, which is who names an algorithm (RFC 8489, section 9.2.4). Each of our nonces offers a
+/// choice, so a client that says which it took says also what it was offered: were the offer changed
+/// on its way, it shows here.
+fn password_algorithm(
+    message: &Message<'_>,
+) -> Result<(turn_auth::PasswordAlgorithm, Signature), Refusal> {
     let bad = Refusal::BadRequest;
     let offered = message.get::<PasswordAlgorithms<'_>>().map_err(|_| bad)?;
     let chosen = message.get::<PasswordAlgorithm<'_>>().map_err(|_| bad)?;
     match (offered, chosen) {
-        (None, None) => Ok(turn_auth::PasswordAlgorithm::Md5),
+        (None, None) => Ok((turn_auth::PasswordAlgorithm::Md5, Signature::Sha1)),
         (Some(offered), Some(chosen)) if offered == PasswordAlgorithms::default() => {
-            turn_auth::PasswordAlgorithm::from_number(chosen.algorithm).ok_or(bad)
+            let chosen = turn_auth::PasswordAlgorithm::from_number(chosen.algorithm);
+            Ok((chosen.ok_or(bad)?, Signature::Sha256))
         }
         _ => Err(bad),
     }

@@ -12,8 +12,7 @@ use turn_wire::{
 
 use crate::Refusal;
 
-/// Which of the two integrity attributes a client used; its answer gets the same (RFC 8489,
-/// section 9.2.4).
+/// Which of the two integrity attributes a message has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signature {
     Sha1,

@@ -118,7 +118,7 @@ impl Server {
         if message.as_bytes().len() == HEADER_LEN {
             return reply.challenge_briefly(request, credentials.realm());
         }
-        let nonce = credentials.nonces().issue(from.client.0.ip(), now.unix);
+        let nonce = credentials.nonces().issue(from.client.0, now.unix);
         reply.challenge(request, refusal, credentials.realm(), &nonce)
     }
 

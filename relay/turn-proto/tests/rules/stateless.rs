@@ -71,9 +71,9 @@ fn an_answer_to_nobody_known_is_not_much_longer_than_the_question() {
     let allocate = world.bare(Method::ALLOCATE, |writer| {
         writer.put(&turn_wire::attribute::RequestedTransport::UDP)
     });
-    // 20 of header, 8 of ERROR-CODE, 36 of NONCE, 12 of PASSWORD-ALGORITHMS, and the realm.
+    // 20 of header, 8 of ERROR-CODE, 40 of NONCE, 12 of PASSWORD-ALGORITHMS, and the realm.
     let realm = turn_wire::padded(crate::harness::REALM.len()) + 4;
-    assert_eq!(world.ask(&udp(CLIENT), &allocate).0.len(), 76 + realm);
+    assert_eq!(world.ask(&udp(CLIENT), &allocate).0.len(), 80 + realm);
 }
 
 #[test]
