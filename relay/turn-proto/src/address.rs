@@ -23,6 +23,18 @@ pub enum Transport {
     Tcp,
 }
 
+impl Transport {
+    /// Whether messages are framed in a stream of bytes, and ChannelData is padded
+    /// (RFC 8656, section 12.5).
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        match self {
+            Self::Tcp => true,
+            Self::Udp => false,
+        }
+    }
+}
+
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -11,7 +11,7 @@ use turn_wire::{
 
 use crate::{
     AllocationId, DropReason, FiveTuple, Now, PeerAddr, PeerVerdict, Reach, RelayedId, Server,
-    Transport, Verdict, allocation::Allocation, meter::Direction,
+    Verdict, allocation::Allocation, meter::Direction,
 };
 
 impl Server {
@@ -72,6 +72,7 @@ impl Server {
         let id = self.allocations.find(from).ok_or(DropReason::NoAllocation)?;
         // The data is a part of the message: where it starts in it is a difference of addresses.
         let start = data.0.as_ptr().addr() - message.as_bytes().as_ptr().addr();
+        let dont_fragment = dont_fragment && may_ask_for_no_fragments(from, &peer.0);
         self.relay_to_peer(now, id, PeerAddr(peer.0), start..start + data.0.len(), dont_fragment)
     }
 
@@ -169,6 +170,12 @@ impl Server {
     }
 }
 
+/// Whether DONT-FRAGMENT counts: not where datagrams are relayed from or to IPv6 (RFC 8656, section
+/// 13), but from a stream it does to either family (section 15).
+fn may_ask_for_no_fragments(from: &FiveTuple, peer: &std::net::SocketAddr) -> bool {
+    from.transport.is_stream() || from.client.0.is_ipv4() && peer.is_ipv4()
+}
+
 /// Writes the header of a datagram for the client: of a ChannelData message when the peer has a
 /// channel, else of a Data indication (RFC 8656, section 11.6 and 12.6). Returns its length and that
 /// of the padding.
@@ -186,7 +193,7 @@ fn frame(
         let header = ChannelData::header(channel, len);
         head[Server::HEAD_LEN - header.len()..].copy_from_slice(&header);
         // Only in a stream has a ChannelData message to be padded (RFC 8656, section 12.5).
-        let padding = if allocation.five_tuple.transport == Transport::Tcp { padding } else { 0 };
+        let padding = if allocation.five_tuple.transport.is_stream() { padding } else { 0 };
         return Ok((header.len(), padding));
     }
     let transaction = TransactionId(rng.random());

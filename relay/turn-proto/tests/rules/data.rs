@@ -1,6 +1,6 @@
 //! The data path: what is relayed, and what is not.
 
-use turn_proto::{DropReason, Verdict};
+use turn_proto::{DropReason, FiveTuple, Verdict};
 use turn_wire::{
     AttributeType, Class, Method, TransactionId,
     attribute::{Data, DontFragment, XorPeerAddress},
@@ -93,6 +93,28 @@ fn dont_fragment_goes_with_the_datagram() {
         };
         assert_eq!(dont_fragment, expected);
     }
+}
+
+#[test]
+fn dont_fragment_is_ignored_where_datagrams_change_from_or_to_ipv6() {
+    let mut world = World::new();
+    let fragment = |world: &mut World, from: &FiveTuple, peer: &str| {
+        let bytes = write(Class::Indication, Method::SEND, TransactionId([9; 12]), |writer| {
+            writer.put(&XorPeerAddress(addr(peer))).put(&Data(b"x")).put(&DontFragment)
+        });
+        let Verdict::ToPeer { dont_fragment, .. } = world.deliver(from, &bytes).0 else {
+            panic!("not sent")
+        };
+        dont_fragment
+    };
+    let over_ipv6 = udp("[2a00::4]:5000");
+    let (signing, _) = world.allocate(&over_ipv6, "alice");
+    world.permit(&over_ipv6, &signing, &[PEER]);
+    assert!(!fragment(&mut world, &over_ipv6, PEER), "from IPv6 to IPv4");
+    let stream = tcp("[2a00::4]:5000");
+    let (signing, _) = world.allocate(&stream, "alice");
+    world.permit(&stream, &signing, &[PEER]);
+    assert!(fragment(&mut world, &stream, PEER), "a stream has no packets to translate");
 }
 
 #[test]
