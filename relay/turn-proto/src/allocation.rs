@@ -126,6 +126,16 @@ impl Allocations {
     }
 
     /// In the order of their indices.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (AllocationId, &Allocation)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            // The ledger's limit is a u32.
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let id = AllocationId { index, generation: slot.generation };
+            slot.allocation.as_ref().map(|allocation| (id, allocation))
+        })
+    }
+
+    /// In the order of their indices.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Allocation> {
         self.slots.iter_mut().filter_map(|slot| slot.allocation.as_mut())
     }

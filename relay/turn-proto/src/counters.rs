@@ -81,6 +81,8 @@ reasons! {
         Disconnected = "disconnected",
         /// The relay drains and it was silent for long.
         Idle = "idle",
+        /// The listener that the client came through is no more.
+        ListenerRemoved = "listener_removed",
         /// No socket could be opened for it.
         NotOpened = "not_opened",
     }

@@ -236,6 +236,16 @@ impl Server {
         }
     }
 
+    /// A listener is no more, and with it the allocations of the clients that came through it:
+    /// those whose five-tuple `came_through` says so of.
+    pub fn handle_listener_removed(&mut self, came_through: impl Fn(&FiveTuple) -> bool) {
+        let gone = self.allocations.ids().filter(|(_, found)| came_through(&found.five_tuple));
+        let gone: Vec<_> = gone.map(|(id, _)| id).collect();
+        for id in gone {
+            self.end(id, EndReason::ListenerRemoved);
+        }
+    }
+
     /// Ends what is over. Call it when [`Server::poll_timeout`] says so.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((tick, slots)) = self.timers.advance(now) {

@@ -224,6 +224,18 @@ fn the_end_of_a_connection_is_the_end_of_its_allocation() {
 }
 
 #[test]
+fn the_end_of_a_listener_is_the_end_of_the_allocations_that_came_through_it() {
+    let mut world = World::new();
+    let (mine, other) = (tcp("8.8.4.4:1"), udp("8.8.4.4:1"));
+    world.allocate(&mine, "alice");
+    let (signing, _) = world.allocate(&other, "alice");
+    world.server.handle_listener_removed(|five_tuple| five_tuple.transport.is_stream());
+    assert_eq!(world.refresh(&other, &signing, None).code(), 0);
+    assert_eq!(world.closed, [EndReason::ListenerRemoved]);
+    assert_eq!(world.ledger.allocations(), 1);
+}
+
+#[test]
 fn a_port_that_another_program_has_is_passed_over() {
     let mut world = World::new();
     let before = world.ledger.free_ports();
