@@ -93,18 +93,14 @@ impl Config {
     pub fn restart_digest(&self) -> String {
         #[derive(Serialize)]
         struct NeedsRestart<'a> {
-            listeners: &'a [Listener],
             addresses: &'a [IpAddr],
             relay_ports: PortRange,
-            realm: &'a str,
             admin: &'a crate::raw::Admin,
             workers: Option<u16>,
         }
         let fields = NeedsRestart {
-            listeners: &self.listeners,
             addresses: &self.addresses,
             relay_ports: self.relay_ports,
-            realm: &self.realm,
             admin: &self.admin,
             workers: self.workers,
         };
@@ -520,7 +516,9 @@ mod tests {
         let base = digest("")?;
         assert_eq!(base, digest("limits: {allocations: 5}\npeers: {deny: [192.0.2.0/24]}")?);
         assert_eq!(base, digest("drain: {timeoutSeconds: 5}")?);
-        assert_ne!(base, digest("realm: other")?);
+        assert_eq!(base, digest("realm: other\nlogLevel: debug")?);
+        assert_eq!(base, digest("listeners: [{name: a, protocol: UDP, port: 5000}]")?);
+        assert_ne!(base, digest("workers: 3")?);
         assert_ne!(base, digest("relayPorts: {from: 62000, to: 63000}")?);
         Ok(())
     }

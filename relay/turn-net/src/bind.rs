@@ -5,11 +5,13 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
 };
 
+use ipnet::IpNet;
 use rustix::net::sockopt::{
     Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
 };
-use socket2::{Domain, Protocol, Socket, Type};
-use turn_proto::Transport;
+use socket2::{Domain, Socket, Type};
+
+use crate::Protocol;
 
 /// How long the queue of connections that wait to be accepted is.
 const BACKLOG: i32 = 1024;
@@ -23,20 +25,30 @@ const LISTENER_BUFFER: usize = 4 << 20;
 pub struct ListenerSpec {
     /// Its name in the configuration.
     pub name: String,
-    /// UDP or TCP.
-    pub transport: Transport,
+    /// What is spoken there.
+    pub protocol: Protocol,
     /// Where.
     pub address: SocketAddr,
+    /// Where connections come from that begin with a header of the PROXY protocol.
+    pub proxies: Vec<IpNet>,
+}
+
+impl ListenerSpec {
+    /// What no two listeners have in common: a set of ports, TCP's or UDP's, and a place in it.
+    #[must_use]
+    pub const fn socket(&self) -> (bool, SocketAddr) {
+        (self.protocol.is_stream(), self.address)
+    }
 }
 
 /// A listener could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("listener {name:?} cannot listen on {transport} {address}")]
+#[error("listener {name:?} cannot listen on {protocol} {address}")]
 pub struct BindError {
     /// Its name in the configuration.
     pub name: String,
-    /// UDP or TCP.
-    pub transport: Transport,
+    /// What was to be spoken there.
+    pub protocol: Protocol,
     /// Where.
     pub address: SocketAddr,
     /// What the system said.
@@ -44,10 +56,10 @@ pub struct BindError {
 }
 
 /// The sockets of one worker, in the order of the listeners.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct BoundListeners {
-    pub(crate) udp: Vec<UdpSocket>,
-    pub(crate) tcp: Vec<TcpListener>,
+    pub(crate) datagram: Vec<(UdpSocket, ListenerSpec)>,
+    pub(crate) stream: Vec<(TcpListener, ListenerSpec)>,
 }
 
 /// Opens all listeners, once for each worker.
@@ -63,21 +75,26 @@ pub fn bind(listeners: &[ListenerSpec], workers: usize) -> Result<Vec<BoundListe
     }
     (0..workers)
         .map(|_| {
-            let mut bound = BoundListeners { udp: Vec::new(), tcp: Vec::new() };
+            let mut bound = BoundListeners::default();
             for listener in listeners {
-                let socket =
-                    open(listener, Sharing::Workers).map_err(|source| error(listener, source))?;
-                match listener.transport {
-                    Transport::Udp => bound.udp.push(socket.into()),
-                    Transport::Tcp => {
-                        socket.listen(BACKLOG).map_err(|source| error(listener, source))?;
-                        bound.tcp.push(socket.into());
-                    }
-                }
+                bound.add(listener).map_err(|source| error(listener, source))?;
             }
             Ok(bound)
         })
         .collect()
+}
+
+impl BoundListeners {
+    fn add(&mut self, listener: &ListenerSpec) -> io::Result<()> {
+        let socket = open(listener, Sharing::Workers)?;
+        if listener.protocol.is_stream() {
+            socket.listen(BACKLOG)?;
+            self.stream.push((socket.into(), listener.clone()));
+        } else {
+            self.datagram.push((socket.into(), listener.clone()));
+        }
+        Ok(())
+    }
 }
 
 /// Whether an address is one of this machine's, so that sockets can be bound to it.
@@ -87,8 +104,8 @@ pub fn is_local(address: IpAddr) -> bool {
 }
 
 fn error(listener: &ListenerSpec, source: io::Error) -> BindError {
-    let ListenerSpec { name, transport, address } = listener.clone();
-    BindError { name, transport, address, source }
+    let ListenerSpec { name, protocol, address, .. } = listener.clone();
+    BindError { name, protocol, address, source }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,15 +115,17 @@ enum Sharing {
 }
 
 fn open(listener: &ListenerSpec, sharing: Sharing) -> io::Result<Socket> {
-    let (kind, protocol) = match listener.transport {
-        Transport::Udp => (Type::DGRAM, Protocol::UDP),
-        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+    let is_stream = listener.protocol.is_stream();
+    let (kind, protocol) = if is_stream {
+        (Type::STREAM, socket2::Protocol::TCP)
+    } else {
+        (Type::DGRAM, socket2::Protocol::UDP)
     };
     let socket = Socket::new(Domain::for_address(listener.address), kind, Some(protocol))?;
     if listener.address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    if listener.transport == Transport::Tcp {
+    if is_stream {
         // Connections of an earlier process that are still closing must not keep us out.
         socket.set_reuse_address(true)?;
     }
@@ -115,7 +134,7 @@ fn open(listener: &ListenerSpec, sharing: Sharing) -> io::Result<Socket> {
     }
     socket.set_nonblocking(true)?;
     socket.bind(&listener.address.into())?;
-    if listener.transport == Transport::Udp {
+    if !is_stream {
         may_fragment(&socket, listener.address, true)?;
         socket.set_recv_buffer_size(LISTENER_BUFFER)?;
         socket.set_send_buffer_size(LISTENER_BUFFER)?;
@@ -146,16 +165,17 @@ mod tests {
 
     #[test]
     fn a_port_that_another_socket_has_is_an_error_that_names_the_listener() {
-        for transport in [Transport::Udp, Transport::Tcp] {
+        for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Tls, Protocol::Dtls] {
             let spec = |port| ListenerSpec {
                 name: "edge".to_owned(),
-                transport,
+                protocol,
                 address: SocketAddr::from(([127, 0, 0, 1], port)),
+                proxies: Vec::new(),
             };
             let first = bind(&[spec(0)], 1).expect("a free port");
-            let port = match transport {
-                Transport::Udp => first[0].udp[0].local_addr(),
-                Transport::Tcp => first[0].tcp[0].local_addr(),
+            let port = match protocol.is_stream() {
+                false => first[0].datagram[0].0.local_addr(),
+                true => first[0].stream[0].0.local_addr(),
             };
             let taken = spec(port.expect("bound").port());
             let error = bind(std::slice::from_ref(&taken), 1).expect_err("taken");

@@ -1,52 +1,35 @@
-//! TCP connections of clients.
+//! Connections of clients, over TCP or TLS.
 
-use std::{
-    io::{self, Read},
-    net::SocketAddr,
-};
+use std::io::{self, Read, Write as _};
 
-use mio::net::TcpStream;
-use turn_proto::{ClientAddr, FiveTuple, Transport};
+use turn_proto::FiveTuple;
 use turn_wire::stream::{Frame, FramingError, frame};
 
-use crate::send_queue::{FrameKind, SendQueue, Stalled};
+use crate::{
+    client_stream::ClientStream,
+    pending::Wait,
+    send_queue::{FrameKind, SendQueue, Stalled},
+};
 
 /// The first buffer of a connection: room for any request. It grows when a longer frame comes.
 const FIRST_BUFFER: usize = 4096;
 
 /// A client's connection.
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: ClientStream,
+    /// Which listener it came through.
+    pub(crate) listener: usize,
     pub(crate) five_tuple: FiveTuple,
     pub(crate) queue: SendQueue,
     /// Tells this connection from others that have had its place.
     pub(crate) serial: u64,
-    /// Whether it counts as one without an allocation.
-    pub(crate) pending: bool,
+    /// While it has no allocation.
+    pub(crate) pending: Option<Wait>,
     /// Taken out while its frames are handled.
     pub(crate) input: FrameBuffer,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        stream: TcpStream,
-        client: SocketAddr,
-        server: SocketAddr,
-        queue_bytes: usize,
-        serial: u64,
-    ) -> Self {
-        let five_tuple =
-            FiveTuple { client: ClientAddr(client), server, transport: Transport::Tcp };
-        Self {
-            stream,
-            five_tuple,
-            queue: SendQueue::new(queue_bytes),
-            serial,
-            pending: true,
-            input: FrameBuffer::default(),
-        }
-    }
-
     /// Sends a frame, or queues it. Returns how many relayed datagrams were dropped.
     pub(crate) fn send(
         &mut self,
@@ -56,8 +39,15 @@ impl Connection {
         self.queue.send(&mut self.stream, frame, kind)
     }
 
+    /// Sends what waits, as far as the client takes it.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()?;
         self.queue.flush(&mut self.stream)
+    }
+
+    /// Whether something waits.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.queue.is_empty() || self.stream.has_output()
     }
 }
 

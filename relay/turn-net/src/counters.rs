@@ -1,5 +1,7 @@
 //! What a worker counts beside what the server core does.
 
+use crate::HandshakeFailure;
+
 /// What a worker's sockets have met since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NetCounters {
@@ -20,12 +22,26 @@ pub struct NetCounters {
     pub framing_errors: u64,
     /// Connections ended because the client does not read its answers.
     pub connections_stalled: u64,
+    /// Connections ended because what came from a load balancer did not begin with its header.
+    pub proxy_header_missing: u64,
+    /// Associations of DTLS made: a client has shown that it receives at its address.
+    pub associations_made: u64,
+    /// Associations not made: their source has too many without an allocation, or there are too many
+    /// of them.
+    pub associations_refused: u64,
+    /// Associations ended because no allocation was made in time.
+    pub associations_timed_out: u64,
+    /// ICMP errors read that came back from where a datagram was relayed to.
+    pub icmp_received: u64,
+    /// Handshakes that failed, by [`HandshakeFailure`].
+    pub handshakes_failed: [u64; HandshakeFailure::ALL.len()],
 }
 
 impl NetCounters {
-    /// Each count with the label that it has in metrics.
+    /// Each count with the label that it has in metrics; failed handshakes have a metric of their
+    /// own.
     #[must_use]
-    pub const fn labelled(&self) -> [(&'static str, u64); 8] {
+    pub const fn labelled(&self) -> [(&'static str, u64); 13] {
         [
             ("send_to_peer_failed", self.send_to_peer_failed),
             ("send_to_client_failed", self.send_to_client_failed),
@@ -35,11 +51,16 @@ impl NetCounters {
             ("connections_timed_out", self.connections_timed_out),
             ("framing_errors", self.framing_errors),
             ("connections_stalled", self.connections_stalled),
+            ("proxy_header_missing", self.proxy_header_missing),
+            ("associations_made", self.associations_made),
+            ("associations_refused", self.associations_refused),
+            ("associations_timed_out", self.associations_timed_out),
+            ("icmp_received", self.icmp_received),
         ]
     }
 
     /// Adds what another worker has counted.
-    pub const fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         self.send_to_peer_failed += other.send_to_peer_failed;
         self.send_to_client_failed += other.send_to_client_failed;
         self.queue_dropped += other.queue_dropped;
@@ -48,5 +69,17 @@ impl NetCounters {
         self.connections_timed_out += other.connections_timed_out;
         self.framing_errors += other.framing_errors;
         self.connections_stalled += other.connections_stalled;
+        self.proxy_header_missing += other.proxy_header_missing;
+        self.associations_made += other.associations_made;
+        self.associations_refused += other.associations_refused;
+        self.associations_timed_out += other.associations_timed_out;
+        self.icmp_received += other.icmp_received;
+        for (sum, more) in self.handshakes_failed.iter_mut().zip(other.handshakes_failed) {
+            *sum += more;
+        }
+    }
+
+    pub(crate) const fn handshake_failed(&mut self, failure: HandshakeFailure) {
+        self.handshakes_failed[failure as usize] += 1;
     }
 }

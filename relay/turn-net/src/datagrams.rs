@@ -132,7 +132,7 @@ impl Datagrams {
 
 /// What the kernel has written as a source.
 #[expect(unsafe_code, reason = "the C structure is a union in all but name")]
-fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+pub(crate) fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     match libc::c_int::from(name.ss_family) {
         libc::AF_INET => {
             // SAFETY: the family says that it is this structure, which is shorter and no stricter

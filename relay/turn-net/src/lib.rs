@@ -19,16 +19,30 @@
 
 mod bind;
 mod client_path;
+mod client_stream;
 mod connection;
 mod counters;
 mod datagrams;
+mod dtls;
+mod engine;
+mod handshake_failure;
+mod icmp;
+mod identity;
+mod listeners;
 mod pending;
+mod protocol;
+mod proxy_header;
 mod relayed;
+mod secure_datagrams;
 mod send_queue;
+mod streams;
 mod worker;
 mod workers;
 
 pub use bind::{BindError, BoundListeners, ListenerSpec, bind, is_local};
 pub use counters::NetCounters;
-pub use worker::StreamLimits;
+pub use handshake_failure::HandshakeFailure;
+pub use identity::{Identity, IdentityError};
+pub use protocol::Protocol;
+pub use worker::{StreamLimits, Terms};
 pub use workers::{Snapshot, WorkerLost, Workers};

@@ -1,15 +1,19 @@
-//! Connections without an allocation: so many of one source, and for so long.
+//! Connections and associations without an allocation: so many of one source, and for so long.
 
 use std::{collections::VecDeque, net::IpAddr, time::Instant};
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 
-/// Which connection, among those that have had its place.
+use crate::client_path::ClientPath;
+
+/// How a connection or association without an allocation is held to that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ConnectionId {
-    pub(crate) index: usize,
-    pub(crate) serial: u64,
+pub(crate) struct Wait {
+    /// Until when it may be without one.
+    pub(crate) until: Instant,
+    /// The source that it is counted under; none before a load balancer has said whom it is for.
+    pub(crate) counted: Option<IpAddr>,
 }
 
 /// The connections that have no allocation, by their source's prefix (/24 of IPv4, /56 of IPv6).
@@ -17,7 +21,7 @@ pub(crate) struct ConnectionId {
 pub(crate) struct Pending {
     by_prefix: HashMap<IpAddr, u32, RandomState>,
     /// In the order of their deadlines, since all get the same time.
-    deadlines: VecDeque<(Instant, ConnectionId)>,
+    deadlines: VecDeque<(Instant, ClientPath)>,
 }
 
 impl Pending {
@@ -32,7 +36,8 @@ impl Pending {
     }
 
     /// Counts one less.
-    pub(crate) fn leave(&mut self, source: IpAddr) {
+    pub(crate) fn leave(&mut self, wait: Wait) {
+        let Some(source) = wait.counted else { return };
         let prefix = prefix(source);
         if let Some(count) = self.by_prefix.get_mut(&prefix) {
             *count -= 1;
@@ -43,12 +48,12 @@ impl Pending {
     }
 
     /// Notes when a connection is to be looked at.
-    pub(crate) fn watch(&mut self, connection: ConnectionId, deadline: Instant) {
+    pub(crate) fn watch(&mut self, connection: ClientPath, deadline: Instant) {
         self.deadlines.push_back((deadline, connection));
     }
 
     /// The next connection whose deadline is over.
-    pub(crate) fn overdue(&mut self, now: Instant) -> Option<ConnectionId> {
+    pub(crate) fn overdue(&mut self, now: Instant) -> Option<ClientPath> {
         let (deadline, connection) = *self.deadlines.front()?;
         if now < deadline {
             return None;
@@ -85,7 +90,10 @@ mod tests {
         assert!(pending.enter(ip("2001:db8::1"), 1));
         assert!(!pending.enter(ip("2001:db8:0:ff::1"), 1), "the same /56");
         assert!(pending.enter(ip("2001:db8:0:100::1"), 1));
-        pending.leave(ip("192.0.2.2"));
+        let wait = |counted| Wait { until: Instant::now(), counted };
+        pending.leave(wait(None));
+        assert!(!pending.enter(ip("192.0.2.3"), 2));
+        pending.leave(wait(Some(ip("192.0.2.2"))));
         assert!(pending.enter(ip("192.0.2.3"), 2));
         assert_eq!(pending.by_prefix.len(), 4);
     }

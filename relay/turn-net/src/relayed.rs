@@ -7,9 +7,9 @@ use std::{
 };
 
 use mio::{Interest, Registry, Token, net::UdpSocket};
-use turn_proto::{OpenError, PeerAddr, RelayedId};
+use turn_proto::{IcmpError, OpenError, PeerAddr, RelayedId};
 
-use crate::{bind::may_fragment, client_path::ClientPath};
+use crate::{bind::may_fragment, client_path::ClientPath, icmp};
 
 /// The socket of one relayed transport address.
 pub(crate) struct RelayedSocket {
@@ -34,6 +34,7 @@ impl RelayedSocket {
         let open = || {
             let mut socket = UdpSocket::bind(local)?;
             may_fragment(&socket, local, true)?;
+            icmp::queue_errors(&socket, local)?;
             registry.register(&mut socket, token, Interest::READABLE)?;
             Ok(Self { id, path, socket, local, fragments: true })
         };
@@ -62,7 +63,26 @@ impl RelayedSocket {
             may_fragment(&self.socket, self.local, !dont_fragment)?;
             self.fragments = !dont_fragment;
         }
-        self.socket.send_to(payload, peer.0).map(|_sent| ())
+        let mut sent = self.socket.send_to(payload, peer.0);
+        if sent.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+            // It may be what came back for another datagram, to another peer: the kernel tells it
+            // once, to whoever calls next.
+            sent = self.socket.send_to(payload, peer.0);
+        }
+        sent.map(|_sent| ())
+    }
+
+    /// What came back for a datagram that was sent, and to which peer; `None` when that is all.
+    pub(crate) fn next_error(&self) -> Option<(PeerAddr, IcmpError)> {
+        loop {
+            match icmp::next_error(&self.socket) {
+                Ok(Some((peer, error))) => return Some((PeerAddr(peer), error)),
+                // It did not come by ICMP.
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_no_more) => return None,
+            }
+        }
     }
 }
 

@@ -8,10 +8,10 @@ use std::{
 };
 
 use mio::{Poll, Waker};
-use turn_proto::{Counters, Ledger, Settings, Shard};
+use turn_proto::{Counters, Ledger, Shard};
 
 use crate::{
-    BoundListeners, NetCounters, StreamLimits,
+    BoundListeners, ListenerSpec, NetCounters, Terms,
     worker::{Control, WAKER, Worker},
 };
 
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub allocations: usize,
     /// Clients' connections now.
     pub connections: usize,
+    /// Clients' associations of DTLS now.
+    pub associations: usize,
 }
 
 /// A worker does not answer: it has ended, or hangs.
@@ -56,15 +58,14 @@ impl Workers {
     /// When the system has no more threads or descriptors, or there is no seed.
     pub fn start(
         bound: Vec<BoundListeners>,
-        settings: &Arc<Settings>,
-        limits: StreamLimits,
+        terms: &Terms,
         ledger: &Arc<Ledger>,
         seed: impl Fn() -> io::Result<[u8; 32]>,
     ) -> io::Result<Self> {
         let mut workers = Self { workers: Vec::new() };
         for (index, bound) in bound.into_iter().enumerate() {
             let shard = Shard { ledger: Arc::clone(ledger), seed: seed()?, start: Instant::now() };
-            workers.workers.push(start(index, bound, Arc::clone(settings), limits, shard)?);
+            workers.workers.push(start(index, bound, terms.clone(), shard, seed()?)?);
         }
         Ok(workers)
     }
@@ -81,9 +82,20 @@ impl Workers {
         self.workers.is_empty()
     }
 
-    /// Gives all workers new settings. No allocation is lost.
-    pub fn apply(&self, settings: &Arc<Settings>, limits: StreamLimits) {
-        self.tell(|| Control::Apply(Arc::clone(settings), limits));
+    /// Gives all workers new terms, and the listeners that there are to be. Those that are not open
+    /// yet come in `added`, bound for as many workers as there are; those that are not named any more
+    /// are closed, and the allocations of their clients end. No other allocation is lost.
+    pub fn apply(
+        &self,
+        terms: &Terms,
+        listeners: &Arc<[ListenerSpec]>,
+        added: Vec<BoundListeners>,
+    ) {
+        let added = added.into_iter().chain(std::iter::repeat_with(BoundListeners::default));
+        for (worker, added) in self.workers.iter().zip(added) {
+            let terms = Box::new(terms.clone());
+            worker.tell(Control::Apply(terms, Arc::clone(listeners), added));
+        }
     }
 
     /// From now on no new allocations are made.
@@ -112,6 +124,7 @@ impl Workers {
             sum.net.merge(&one.net);
             sum.allocations += one.allocations;
             sum.connections += one.connections;
+            sum.associations += one.associations;
         }
         Ok(sum)
     }
@@ -155,14 +168,14 @@ impl Handle {
 fn start(
     index: usize,
     bound: BoundListeners,
-    settings: Arc<Settings>,
-    limits: StreamLimits,
+    terms: Terms,
     shard: Shard,
+    cookie_key: [u8; 32],
 ) -> io::Result<Handle> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKER)?;
     let (control, orders) = mpsc::channel();
-    let worker = Worker::new(poll, bound, settings, limits, shard, orders)?;
+    let worker = Worker::new(poll, bound, terms, shard, cookie_key, orders)?;
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         if let Err(error) = worker.run() {
             tracing::error!(index, %error, "worker ended");

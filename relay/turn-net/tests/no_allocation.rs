@@ -22,8 +22,8 @@ use std::{
 
 use turn_auth::Secret;
 use turn_client::{Client, Config, Event, FrameBuffer, Input, Profile};
-use turn_net::{ListenerSpec, Snapshot, StreamLimits, Workers, bind};
-use turn_proto::{Ledger, Limits, PeerPolicy, PortRange, Rate, RelayAddress, Settings, Transport};
+use turn_net::{ListenerSpec, Protocol, Snapshot, StreamLimits, Terms, Workers, bind};
+use turn_proto::{Ledger, Limits, PeerPolicy, PortRange, Rate, RelayAddress, Settings};
 
 /// The relay and its clients.
 const RELAY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -115,24 +115,31 @@ enum Mode {
     Indication,
 }
 
+/// What lies between client and relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Udp,
+    Tcp,
+}
+
 #[test]
 fn channel_data_over_udp_costs_no_allocation() {
-    check(Transport::Udp, Mode::Channel);
+    check(Over::Udp, Mode::Channel);
 }
 
 #[test]
 fn indications_over_udp_cost_no_allocation() {
-    check(Transport::Udp, Mode::Indication);
+    check(Over::Udp, Mode::Indication);
 }
 
 #[test]
 fn channel_data_over_tcp_costs_no_allocation() {
-    check(Transport::Tcp, Mode::Channel);
+    check(Over::Tcp, Mode::Channel);
 }
 
 #[test]
 fn indications_over_tcp_cost_no_allocation() {
-    check(Transport::Tcp, Mode::Indication);
+    check(Over::Tcp, Mode::Indication);
 }
 
 /// Without this the tests above would pass on an allocator that counts nothing.
@@ -150,10 +157,10 @@ fn a_worker_that_allocates_is_counted_and_no_other_thread_is() {
     assert_eq!(allocations("other"), 0);
 }
 
-fn check(transport: Transport, mode: Mode) {
+fn check(over: Over, mode: Mode) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let (workers, server) = start(transport);
-    let mut pair = Pair::new(server, transport, mode);
+    let (workers, server) = start(over);
+    let mut pair = Pair::new(server, over, mode);
     for _ in 0..WARM_UP {
         pair.round();
     }
@@ -164,14 +171,18 @@ fn check(transport: Transport, mode: Mode) {
     let grown = |of: fn(&Snapshot) -> u64| of(&after) - of(&before);
     assert_eq!(grown(|snapshot| snapshot.counters.to_peers.datagrams), relayed);
     assert_eq!(grown(|snapshot| snapshot.counters.to_clients.datagrams), relayed);
-    assert_eq!(allocations, 0, "for {relayed} datagrams each way over {transport:?} in {mode:?}");
+    assert_eq!(allocations, 0, "for {relayed} datagrams each way over {over:?} in {mode:?}");
 }
 
 /// A relay with one worker, and where it listens.
-fn start(transport: Transport) -> (Workers, SocketAddr) {
-    let port = free_port(transport);
+fn start(over: Over) -> (Workers, SocketAddr) {
+    let port = free_port(over);
     let address = SocketAddr::new(RELAY, port);
-    let listener = ListenerSpec { name: "test".to_owned(), transport, address };
+    let protocol = match over {
+        Over::Udp => Protocol::Udp,
+        Over::Tcp => Protocol::Tcp,
+    };
+    let listener = ListenerSpec { name: "test".to_owned(), protocol, address, proxies: Vec::new() };
     let bound = bind(&[listener], 1).expect("the port was free a moment ago");
     let password = Secret::from_file(PASSWORD.as_bytes()).expect("not empty");
     let settings = Settings::new(
@@ -193,21 +204,25 @@ fn start(transport: Transport) -> (Workers, SocketAddr) {
             relay_rate: Rate::default(),
         },
     );
-    let limits =
-        StreamLimits { pending_per_prefix: 10, pending_timeout: TIMEOUT, queue_bytes: 1 << 18 };
+    let limits = StreamLimits {
+        pending_per_prefix: 10,
+        pending_timeout: TIMEOUT,
+        queue_bytes: 1 << 18,
+        associations: 1,
+    };
     let relay_ports = PortRange { from: 61_000, to: 65_535 };
     let own = vec![RelayAddress { local: RELAY, external: RELAY }];
     let ledger = Arc::new(Ledger::new(own, relay_ports, 1, Instant::now()));
-    let workers = Workers::start(bound, &Arc::new(settings), limits, &ledger, || Ok([7; 32]))
-        .expect("a thread");
+    let terms = Terms { settings: Arc::new(settings), limits, identity: None };
+    let workers = Workers::start(bound, &terms, &ledger, || Ok([7; 32])).expect("a thread");
     (workers, address)
 }
 
-fn free_port(transport: Transport) -> u16 {
+fn free_port(over: Over) -> u16 {
     let any = (RELAY, 0);
-    let address = match transport {
-        Transport::Udp => UdpSocket::bind(any).and_then(|socket| socket.local_addr()),
-        Transport::Tcp => std::net::TcpListener::bind(any).and_then(|socket| socket.local_addr()),
+    let address = match over {
+        Over::Udp => UdpSocket::bind(any).and_then(|socket| socket.local_addr()),
+        Over::Tcp => std::net::TcpListener::bind(any).and_then(|socket| socket.local_addr()),
     };
     address.expect("a free port").port()
 }
@@ -219,15 +234,15 @@ enum Link {
 }
 
 impl Link {
-    fn connect(server: SocketAddr, transport: Transport) -> io::Result<Self> {
-        match transport {
-            Transport::Udp => {
+    fn connect(server: SocketAddr, over: Over) -> io::Result<Self> {
+        match over {
+            Over::Udp => {
                 let socket = UdpSocket::bind((RELAY, 0))?;
                 socket.connect(server)?;
                 socket.set_read_timeout(Some(TIMEOUT))?;
                 Ok(Self::Udp(socket))
             }
-            Transport::Tcp => {
+            Over::Tcp => {
                 let stream = TcpStream::connect(server)?;
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(TIMEOUT))?;
@@ -274,13 +289,13 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(server: SocketAddr, transport: Transport, mode: Mode) -> Self {
-        let link = Link::connect(server, transport).expect("the relay listens");
+    fn new(server: SocketAddr, over: Over, mode: Mode) -> Self {
+        let link = Link::connect(server, over).expect("the relay listens");
         let client = Client::new(Config {
             server,
-            transport: match transport {
-                Transport::Udp => turn_client::Transport::Udp,
-                Transport::Tcp => turn_client::Transport::Stream,
+            transport: match over {
+                Over::Udp => turn_client::Transport::Udp,
+                Over::Tcp => turn_client::Transport::Stream,
             },
             credentials: turn_client::Credentials::new(USER, PASSWORD).expect("a short name"),
             profile: Profile::RFC,

@@ -80,8 +80,8 @@ fn client(target: &Target, credentials: &Credentials, seed: [u8; 32]) -> Client 
     Client::new(Config {
         server: target.server,
         transport: match target.transport {
-            Transport::Udp => turn_client::Transport::Udp,
-            Transport::Tcp => turn_client::Transport::Stream,
+            Transport::Udp | Transport::Dtls => turn_client::Transport::Udp,
+            Transport::Tcp | Transport::Tls => turn_client::Transport::Stream,
         },
         credentials: credentials.clone(),
         profile: PROFILE,

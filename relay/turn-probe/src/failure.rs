@@ -47,6 +47,9 @@ pub enum Cause {
     /// The server ended the connection.
     #[error("the server closed the connection")]
     Closed,
+    /// The handshake of TLS or DTLS did not succeed.
+    #[error("no {0}")]
+    Handshake(String),
     /// The server's stream holds something else than STUN and ChannelData.
     #[error("what answers is no TURN server: neither STUN nor ChannelData")]
     NotTurn,

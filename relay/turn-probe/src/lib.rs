@@ -12,11 +12,14 @@ mod failure;
 mod link;
 mod report;
 mod run;
+mod secure_datagrams;
+mod trust;
 
 pub use exchange::{Exchange, Side};
 pub use failure::{Cause, Failure};
 pub use report::{Report, Stage, Timing};
 pub use run::{Target, echo};
+pub use trust::Trust;
 pub use turn_client::{Credentials, CredentialsError, Failure as AnswerFailure};
 
 use std::fmt;
@@ -28,6 +31,10 @@ pub enum Transport {
     Udp,
     /// TCP.
     Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// DTLS over UDP.
+    Dtls,
 }
 
 impl fmt::Display for Transport {
@@ -35,6 +42,8 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Dtls => "DTLS",
         })
     }
 }

@@ -3,20 +3,33 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
 };
 
+use rustls::pki_types::ServerName;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream, UdpSocket},
 };
+use tokio_rustls::TlsConnector;
 use turn_client::FrameBuffer;
 
-use crate::{Cause, Exchange, Side, Target, Transport};
+use crate::{Cause, Exchange, Side, Target, Transport, Trust, secure_datagrams::SecureDatagrams};
+
+/// A header of the PROXY protocol, version 2, of a load balancer that connects for itself: command
+/// LOCAL, no addresses.
+const PROXY_LOCAL: &[u8; 16] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+
+/// TCP, or TLS over it.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
 /// A socket that is connected to the server.
 pub(crate) enum Link {
     Udp(UdpSocket),
-    Tcp { stream: TcpStream, frames: FrameBuffer },
+    Dtls(SecureDatagrams),
+    Stream { stream: Pin<Box<dyn Stream>>, frames: FrameBuffer },
 }
 
 /// Where a socket is bound: at any port of the address that was asked for, or of any address of the
@@ -30,39 +43,54 @@ fn local(server: SocketAddr, bind: Option<IpAddr>) -> SocketAddr {
 }
 
 impl Link {
-    pub(crate) async fn connect(target: &Target) -> io::Result<Self> {
-        let local = local(target.server, target.bind);
+    pub(crate) async fn connect(target: &Target) -> Result<Self, Cause> {
         match target.transport {
-            Transport::Udp => {
-                let socket = UdpSocket::bind(local).await?;
-                socket.connect(target.server).await?;
-                Ok(Self::Udp(socket))
+            Transport::Udp => Ok(Self::Udp(udp(target).await?)),
+            Transport::Dtls => {
+                let link = SecureDatagrams::connect(udp(target).await?, trust(target)?).await?;
+                Ok(Self::Dtls(link))
             }
-            Transport::Tcp => {
-                let socket = match local {
-                    SocketAddr::V4(_) => TcpSocket::new_v4()?,
-                    SocketAddr::V6(_) => TcpSocket::new_v6()?,
-                };
-                socket.bind(local)?;
-                let stream = socket.connect(target.server).await?;
-                stream.set_nodelay(true)?;
-                Ok(Self::Tcp { stream, frames: FrameBuffer::new() })
+            Transport::Tcp => Ok(Self::stream(tcp(target).await?)),
+            Transport::Tls => {
+                let connector = TlsConnector::from(trust(target)?.tls());
+                let name = ServerName::IpAddress(target.server.ip().into());
+                let stream = connector
+                    .connect(name, tcp(target).await?)
+                    .await
+                    .map_err(|error| Cause::Handshake(format!("TLS: {error}")))?;
+                Ok(Self::stream(stream))
             }
         }
+    }
+
+    fn stream(stream: impl Stream + 'static) -> Self {
+        Self::Stream { stream: Box::pin(stream), frames: FrameBuffer::new() }
     }
 
     /// Reads once. Losing a race against something else loses no bytes.
     pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Udp(socket) => socket.recv(buffer).await,
-            Self::Tcp { stream, .. } => stream.read(buffer).await,
+            Self::Dtls(link) => link.read(buffer).await,
+            Self::Stream { stream, .. } => stream.read(buffer).await,
         }
     }
 
     pub(crate) async fn write(&mut self, message: &[u8]) -> io::Result<()> {
         match self {
             Self::Udp(socket) => socket.send(message).await.map(|_| ()),
-            Self::Tcp { stream, .. } => stream.write_all(message).await,
+            Self::Dtls(link) => link.write(message).await,
+            Self::Stream { stream, .. } => {
+                stream.write_all(message).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Says to a DTLS server that nothing more comes, so that it need not wait. A stream just ends.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Self::Dtls(link) = self {
+            link.say_goodbye();
         }
     }
 
@@ -75,9 +103,9 @@ impl Link {
         read: &[u8],
     ) -> Result<(), Cause> {
         match self {
-            Self::Udp(_) => exchange.handle_input(now, side, read),
-            Self::Tcp { .. } if read.is_empty() => return Err(Cause::Closed),
-            Self::Tcp { frames, .. } => {
+            Self::Dtls(_) | Self::Stream { .. } if read.is_empty() => return Err(Cause::Closed),
+            Self::Udp(_) | Self::Dtls(_) => exchange.handle_input(now, side, read),
+            Self::Stream { frames, .. } => {
                 frames.push(read);
                 while let Some(message) = frames.next_frame().map_err(|_| Cause::NotTurn)? {
                     exchange.handle_input(now, side, message);
@@ -86,4 +114,30 @@ impl Link {
         }
         Ok(())
     }
+}
+
+fn trust(target: &Target) -> Result<&Trust, Cause> {
+    let nobody = || Cause::Handshake(format!("{}: nobody is trusted", target.transport));
+    target.trust.as_ref().ok_or_else(nobody)
+}
+
+async fn udp(target: &Target) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(local(target.server, target.bind)).await?;
+    socket.connect(target.server).await?;
+    Ok(socket)
+}
+
+async fn tcp(target: &Target) -> io::Result<TcpStream> {
+    let local = local(target.server, target.bind);
+    let socket = match local {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.bind(local)?;
+    let mut stream = socket.connect(target.server).await?;
+    stream.set_nodelay(true)?;
+    if target.as_proxy {
+        stream.write_all(PROXY_LOCAL).await?;
+    }
+    Ok(stream)
 }

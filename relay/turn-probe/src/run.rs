@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Instant, sleep_until, timeout_at};
 use turn_client::Credentials;
 
-use crate::{Cause, Exchange, Failure, Report, Side, Stage, Transport, link::Link};
+use crate::{Cause, Exchange, Failure, Report, Side, Stage, Transport, Trust, link::Link};
 
 /// More than any datagram or one read of a stream holds.
 const READ_LEN: usize = 4_096;
@@ -30,6 +30,11 @@ pub struct Target {
     /// Where the relayed addresses are reached, when that is not where the server says: behind a 1:1
     /// NAT the server itself reaches them at its local address only.
     pub relayed_at: Option<IpAddr>,
+    /// Whom to believe over TLS and DTLS.
+    pub trust: Option<Trust>,
+    /// Whether connections begin with a header of the PROXY protocol, as those of a load balancer
+    /// that connects for itself: the server takes it for one.
+    pub as_proxy: bool,
 }
 
 /// Probes a relay: allocates twice, and sends payloads between the two relayed addresses.
@@ -76,6 +81,7 @@ async fn drive(mut exchange: Exchange, mut links: [Link; 2]) -> Result<Report, F
     loop {
         flush(&mut exchange, &mut links).await;
         if let Some(outcome) = exchange.outcome(Instant::now().into_std()) {
+            links.iter_mut().for_each(Link::say_goodbye);
             return outcome;
         }
         let due = Instant::from_std(exchange.poll_timeout());

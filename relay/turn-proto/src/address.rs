@@ -21,6 +21,10 @@ pub enum Transport {
     Udp,
     /// A byte stream.
     Tcp,
+    /// A byte stream within TLS.
+    Tls,
+    /// Datagrams within DTLS.
+    Dtls,
 }
 
 impl Transport {
@@ -29,8 +33,8 @@ impl Transport {
     #[must_use]
     pub const fn is_stream(self) -> bool {
         match self {
-            Self::Tcp => true,
-            Self::Udp => false,
+            Self::Tcp | Self::Tls => true,
+            Self::Udp | Self::Dtls => false,
         }
     }
 }
@@ -40,6 +44,8 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Dtls => "DTLS",
         })
     }
 }

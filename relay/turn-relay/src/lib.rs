@@ -5,7 +5,9 @@
 //! (whether the relay relays), [`drain`].
 
 pub mod admin;
+mod certificate;
 pub mod drain;
+pub mod log;
 mod metrics;
 pub mod process;
 mod relay;
@@ -14,6 +16,7 @@ pub mod self_check;
 mod settings;
 mod status;
 
-pub use relay::{Relay, StartError};
+pub use certificate::CertificateError;
+pub use relay::{ApplyError, Relay, StartError};
 pub use settings::SecretError;
 pub use status::{ListenerStatus, Readiness, Status};

@@ -1,7 +1,7 @@
 //! `turn-relay`: a STUN and TURN relay.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -10,10 +10,10 @@ use std::{
 use anyhow::Context;
 use clap::Parser;
 use relay_config::RawConfig;
-use tracing_subscriber::EnvFilter;
 use turn_relay::{
+    log::Log,
     process::{Process, Signals},
-    reload,
+    reload::{self, Watched},
 };
 
 /// A STUN and TURN relay.
@@ -62,7 +62,7 @@ async fn run(mut signals: Signals) -> ExitCode {
     if cli.print_default_config {
         return print_default_config();
     }
-    log();
+    let log = Log::start();
     let Some(path) = cli.config else {
         return fail(2, &anyhow::anyhow!("--config FILE is needed"));
     };
@@ -76,22 +76,12 @@ async fn run(mut signals: Signals) -> ExitCode {
     if cli.check {
         return ExitCode::SUCCESS;
     }
-    match Process::start(config, &cli.addresses, Some(path)).await {
+    log.set(config.log_level);
+    match Process::start(config, &cli.addresses, Some(Watched { path, log })).await {
         Ok(process) => process.run(&mut signals).await,
         Err(error) => return fail(1, &error.into()),
     }
     ExitCode::SUCCESS
-}
-
-/// Logs to standard error: text for a person, JSON for a machine.
-fn log() {
-    let filter = EnvFilter::try_from_env("TURN_RELAY_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    if io::stderr().is_terminal() {
-        log.init();
-    } else {
-        log.json().init();
-    }
 }
 
 fn print_default_config() -> ExitCode {

@@ -4,10 +4,13 @@
 use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
 };
-use turn_net::Snapshot;
+use turn_net::{HandshakeFailure, Snapshot};
 use turn_proto::{DropReason, EndReason, Refusal};
 
-use crate::{Relay, reload::Reloads};
+use crate::{
+    Relay,
+    reload::{ReloadFailure, Reloads},
+};
 
 /// All metrics in Prometheus' text format.
 pub(crate) fn render(
@@ -22,6 +25,11 @@ pub(crate) fn render(
     page.gauge("turn_draining", "1 when no new allocations are made", readiness.draining.into())?;
     page.gauge("turn_allocations", "Allocations now", count(snapshot.allocations))?;
     page.gauge("turn_connections", "Clients' connections now", count(snapshot.connections))?;
+    page.gauge(
+        "turn_associations",
+        "Clients' associations of DTLS now",
+        count(snapshot.associations),
+    )?;
     page.gauge("turn_relay_ports_free", "Relay ports free", count(relay.free_ports()))?;
     page.counter("turn_allocations_made_total", "Allocations made", counters.allocated)?;
     page.counters(
@@ -63,10 +71,25 @@ pub(crate) fn render(
         snapshot.net.labelled(),
     )?;
     page.counters(
+        "turn_handshakes_failed_total",
+        "Handshakes of TLS and DTLS that failed",
+        "reason",
+        HandshakeFailure::ALL
+            .map(HandshakeFailure::label)
+            .into_iter()
+            .zip(snapshot.net.handshakes_failed),
+    )?;
+    page.counters(
+        "turn_config_reload_failures_total",
+        "Changes of the configuration's files that were refused",
+        "reason",
+        ReloadFailure::ALL.map(ReloadFailure::label).into_iter().zip(reloads.failures),
+    )?;
+    page.counters(
         "turn_config_reloads_total",
         "Changes of the configuration's files",
         "result",
-        [("applied", reloads.applied), ("refused", reloads.refused)],
+        [("applied", reloads.applied), ("refused", reloads.refused())],
     )?;
     page.text()
 }

@@ -1,7 +1,7 @@
 //! A relay as a process has it: with its admin port, its self-check and its files, from the start to
 //! the end.
 
-use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use relay_config::Config;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -12,7 +12,7 @@ use crate::{
     Relay, StartError,
     admin::{self, Admin},
     drain::drain,
-    reload::{self, ReloadCounts},
+    reload::{self, ReloadCounts, Watched},
     self_check,
 };
 
@@ -20,43 +20,40 @@ use crate::{
 #[derive(Debug)]
 pub struct Process {
     relay: Arc<Relay>,
-    drain_timeout: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Process {
-    /// Opens all ports and starts everything. Changes of the file `watched` are taken while the relay
+    /// Opens all ports and starts everything. Changes of the files `watched` are taken while the relay
     /// runs.
     ///
     /// # Errors
-    /// When a secret, an address or a port is not to be had.
+    /// When a secret, a certificate, an address or a port is not to be had.
     pub async fn start(
         config: Config,
         addresses: &[IpAddr],
-        watched: Option<PathBuf>,
+        watched: Option<Watched>,
     ) -> Result<Self, StartError> {
         raise_descriptor_limit(config.limits.allocations);
-        let drain_timeout = Duration::from_secs(config.drain.timeout_seconds.into());
         let address = config.admin.address;
         let listener =
             admin::bind(address).await.map_err(|source| StartError::Admin { address, source })?;
         let relay = Arc::new(Relay::start(config, addresses)?);
-        for listener in relay.listeners() {
-            let (name, protocol) = (&listener.name, listener.protocol);
-            tracing::info!(name, ?protocol, address = %listener.address, "listening");
+        for listener in relay.listeners().iter() {
+            listener.log();
         }
         let reloads = Arc::new(ReloadCounts::default());
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let admin = Admin { relay: Arc::clone(&relay), reloads: Arc::clone(&reloads) };
         tasks.spawn(admin::serve(listener, admin, stop.clone()));
-        if let Some(path) = watched {
-            tasks.spawn(reload::watch(path, Arc::clone(&relay), reloads, stop.clone()));
+        if let Some(watched) = watched {
+            tasks.spawn(reload::watch(watched, Arc::clone(&relay), reloads, stop.clone()));
         }
         tasks.spawn(self_check::watch(Arc::clone(&relay), stop.clone()));
         tasks.close();
-        Ok(Self { relay, drain_timeout, tasks, stop })
+        Ok(Self { relay, tasks, stop })
     }
 
     /// The relay.
@@ -69,10 +66,11 @@ impl Process {
     /// second signal ends it at once.
     pub async fn run(self, signals: &mut Signals) {
         let first = signals.next().await;
-        let timeout_seconds = self.drain_timeout.as_secs();
+        let timeout_seconds = self.relay.config().drain.timeout_seconds;
+        let timeout = Duration::from_secs(timeout_seconds.into());
         tracing::info!(signal = first, timeout_seconds, "draining");
         tokio::select! {
-            left = drain(&self.relay, self.drain_timeout) => {
+            left = drain(&self.relay, timeout) => {
                 tracing::info!(allocations_ended = left, "drained");
             }
             second = signals.next() => tracing::warn!(signal = second, "ending at once"),

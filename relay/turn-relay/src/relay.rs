@@ -4,18 +4,20 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     num::NonZero,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use relay_config::{Config, Protocol};
 use turn_auth::{TimeLimitedCredential, UnixSeconds};
-use turn_net::{BindError, ListenerSpec, Snapshot, WorkerLost, Workers, bind, is_local};
-use turn_probe::{Credentials, CredentialsError, Target};
-use turn_proto::{Ledger, PortRange, RelayAddress, Transport};
+use turn_net::{
+    BindError, Identity, ListenerSpec, Snapshot, Terms, WorkerLost, Workers, bind, is_local,
+};
+use turn_probe::{Credentials, CredentialsError, Target, Transport, Trust};
+use turn_proto::{Ledger, PortRange, RelayAddress};
 
 use crate::{
-    SecretError,
+    CertificateError, SecretError, certificate,
     settings::{Secrets, settings, stream_limits},
     status::{ListenerStatus, Readiness},
 };
@@ -32,12 +34,12 @@ pub enum StartError {
     /// An address is none of this machine's.
     #[error("addresses: {0} is not an address of this machine")]
     NotLocal(IpAddr),
-    /// A listener's protocol is not served.
-    #[error("listeners: {0} is not served yet")]
-    Protocol(Protocol),
     /// A secret cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The certificate cannot be had.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// A listener cannot be opened.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -54,70 +56,129 @@ pub enum StartError {
     Workers(#[source] io::Error),
 }
 
+impl From<ApplyError> for StartError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Secret(error) => Self::Secret(error),
+            ApplyError::Certificate(error) => Self::Certificate(error),
+            ApplyError::Bind(error) => Self::Bind(error),
+        }
+    }
+}
+
+/// Why a running relay does not take a new configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A secret cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The certificate cannot be had.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A new listener cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
 /// A running relay. Dropped, it ends at once.
 #[derive(Debug)]
 pub struct Relay {
-    /// As it was at the start: what it takes anew is with the workers.
-    config: Config,
+    /// What it was started with of the fields that need a restart.
+    restart_digest: String,
+    relay_ports: relay_config::PortRange,
     addresses: Vec<RelayAddress>,
-    listeners: Vec<ListenerStatus>,
     workers: Workers,
     ledger: Arc<Ledger>,
-    secrets: Mutex<Secrets>,
+    current: Mutex<Current>,
     readiness: Mutex<Readiness>,
+}
+
+/// What a relay goes by now.
+#[derive(Debug)]
+struct Current {
+    config: Arc<Config>,
+    secrets: Secrets,
+    identity: Option<Identity>,
+    specs: Arc<[ListenerSpec]>,
+    listeners: Arc<[ListenerStatus]>,
+}
+
+impl Current {
+    /// Reads the files that a configuration names.
+    fn read(config: Arc<Config>, addresses: &[RelayAddress]) -> Result<Self, ApplyError> {
+        let secrets = Secrets::read(&config)?;
+        let identity = certificate::read(&config)?;
+        let (specs, listeners) = listeners(&config, addresses);
+        Ok(Self { config, secrets, identity, specs: specs.into(), listeners: listeners.into() })
+    }
+
+    fn terms(&self, addresses: &[RelayAddress], workers: usize) -> Terms {
+        Terms {
+            settings: Arc::new(settings(&self.config, &self.secrets, addresses, workers)),
+            limits: stream_limits(&self.config, workers),
+            identity: self.identity.clone(),
+        }
+    }
 }
 
 impl Relay {
     /// Opens the listeners of `config` on `addresses` and starts the workers.
     ///
     /// # Errors
-    /// When a secret, an address or a listener is not to be had.
+    /// When a secret, a certificate, an address or a listener is not to be had.
     pub fn start(config: Config, addresses: &[IpAddr]) -> Result<Self, StartError> {
-        if let Some(secure) = config.listeners.iter().find(|listener| listener.protocol.is_secure())
-        {
-            return Err(StartError::Protocol(secure.protocol));
-        }
-        let secrets = Secrets::read(&config)?;
         let addresses = relay_addresses(&config, addresses)?;
         let count = worker_count(&config);
-        let (specs, listeners) = listeners(&config, &addresses);
-        let bound = bind(&specs, count)?;
+        let current = Current::read(Arc::new(config), &addresses)?;
+        let config = &current.config;
+        let bound = bind(&current.specs, count)?;
         let relay_ports = PortRange { from: config.relay_ports.from, to: config.relay_ports.to };
         let seed = random().map_err(StartError::Workers)?;
         let table_seed = u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[0; 8]));
         let ledger =
             Arc::new(Ledger::new(addresses.clone(), relay_ports, table_seed, Instant::now()));
-        let settings = Arc::new(settings(&config, &config.realm, &secrets, &addresses, count));
-        let limits = stream_limits(&config, count);
-        let workers = Workers::start(bound, &settings, limits, &ledger, random)
-            .map_err(StartError::Workers)?;
+        let terms = current.terms(&addresses, count);
+        let workers =
+            Workers::start(bound, &terms, &ledger, random).map_err(StartError::Workers)?;
         Ok(Self {
-            config,
+            restart_digest: config.restart_digest(),
+            relay_ports: config.relay_ports,
             addresses,
-            listeners,
             workers,
             ledger,
-            secrets: Mutex::new(secrets),
+            current: Mutex::new(current),
             readiness: Mutex::new(Readiness::starting()),
         })
     }
 
-    /// Gives the workers what a running relay can take of a new configuration: secrets, users,
-    /// peers, limits. Whether it has everything then: the rest needs a restart.
+    /// Takes what a running relay can of a new configuration: all but a few fields, which need a
+    /// restart. Whether it has everything then.
+    ///
+    /// A listener that is no longer named is closed, and its clients lose their allocations; no other
+    /// allocation is lost.
     ///
     /// # Errors
-    /// When a secret is not to be had; nothing has changed then.
-    pub fn apply(&self, config: &Config) -> Result<Applied, SecretError> {
-        let secrets = Secrets::read(config)?;
+    /// When a secret, a certificate or a port is not to be had; nothing has changed then.
+    pub fn apply(&self, config: &Config) -> Result<Applied, ApplyError> {
+        let new = Current::read(Arc::new(config.clone()), &self.addresses)?;
+        let mut current = self.current();
+        let is_open =
+            |new: &&ListenerSpec| current.specs.iter().any(|spec| spec.socket() == new.socket());
+        let added: Vec<_> = new.specs.iter().filter(|spec| !is_open(spec)).cloned().collect();
         let count = self.workers.len();
-        let settings = settings(config, &self.config.realm, &secrets, &self.addresses, count);
-        self.workers.apply(&Arc::new(settings), stream_limits(config, count));
-        *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = secrets;
-        Ok(if config.restart_digest() == self.config.restart_digest() {
+        let bound = bind(&added, count)?;
+        self.workers.apply(&new.terms(&self.addresses, count), &new.specs, bound);
+        log_changes(&current.listeners, &new.listeners);
+        *current = new;
+        Ok(if config.restart_digest() == self.restart_digest {
             Applied::All
         } else {
             Applied::RestartNeeded
         })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on no new allocations are made, and the relay is not ready.
@@ -148,16 +209,23 @@ impl Relay {
         }
     }
 
-    /// The configuration that it was started with.
+    /// The configuration that it goes by. The fields that need a restart may have other values than
+    /// those that hold.
     #[must_use]
-    pub const fn config(&self) -> &Config {
-        &self.config
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.current().config)
+    }
+
+    /// What relayed transport addresses are made of.
+    #[must_use]
+    pub const fn relay_ports(&self) -> relay_config::PortRange {
+        self.relay_ports
     }
 
     /// Where it listens.
     #[must_use]
-    pub fn listeners(&self) -> &[ListenerStatus] {
-        &self.listeners
+    pub fn listeners(&self) -> Arc<[ListenerStatus]> {
+        Arc::clone(&self.current().listeners)
     }
 
     /// How many workers it has.
@@ -176,7 +244,8 @@ impl Relay {
     /// else those of its first user.
     #[must_use]
     pub fn own_credential(&self, user: &str, expires_at: UnixSeconds) -> (String, String) {
-        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        let secrets = &current.secrets;
         if let (Some(secret), Some(hash)) = (secrets.shared.first(), secrets.hashes.last()) {
             let minted = TimeLimitedCredential::mint_with(*hash, secret, user, expires_at);
             return (minted.username, minted.password);
@@ -187,32 +256,41 @@ impl Relay {
         })
     }
 
-    /// What a probe of one of this relay's listeners is to do. `users` are the names that it
-    /// allocates as.
+    /// What probes of one of this relay's listeners are to do: one for each transport that is spoken
+    /// there. `users` are the names that they allocate as, `from` is where they come from.
     ///
     /// # Errors
     /// When a name is too long for a USERNAME.
-    pub fn probe_target(
+    pub fn probe_targets(
         &self,
         listener: &ListenerStatus,
         users: [&str; 2],
         expires_at: UnixSeconds,
-    ) -> Result<Target, CredentialsError> {
+        from: IpAddr,
+    ) -> Result<Vec<Target>, CredentialsError> {
         let [first, second] = users.map(|user| {
             let (name, password) = self.own_credential(user, expires_at);
             Credentials::new(name, password)
         });
-        Ok(Target {
+        let credentials = [first?, second?];
+        let target = |transport: &Transport| Target {
             server: listener.external_address,
-            transport: match listener.protocol {
-                Protocol::Udp | Protocol::Dtls => turn_probe::Transport::Udp,
-                Protocol::Tcp | Protocol::Tls | Protocol::Auto => turn_probe::Transport::Tcp,
-            },
-            credentials: [first?, second?],
+            transport: *transport,
+            credentials: credentials.clone(),
             limit: PROBE_LIMIT,
             bind: None,
             relayed_at: None,
-        })
+            trust: self.trust(),
+            as_proxy: listener.proxy_protocol.iter().any(|range| range.contains(&from)),
+        };
+        Ok(transports(listener.protocol).iter().map(target).collect())
+    }
+
+    /// The holder of this relay's certificate, and nobody else.
+    fn trust(&self) -> Option<Trust> {
+        let leaf = self.current().identity.as_ref()?.leaf().clone();
+        // Fails only where the relay itself could not have taken the certificate.
+        Trust::exactly(leaf).ok()
     }
 
     /// The local address of the relayed addresses that clients of a listener at `local` get.
@@ -220,6 +298,28 @@ impl Relay {
     pub fn relays_from(&self, local: IpAddr) -> IpAddr {
         let family = self.addresses.iter().find(|own| own.local.is_ipv4() == local.is_ipv4());
         family.map_or(local, |own| own.local)
+    }
+}
+
+/// What can be spoken to a listener.
+const fn transports(protocol: Protocol) -> &'static [Transport] {
+    match protocol {
+        Protocol::Udp => &[Transport::Udp],
+        Protocol::Tcp => &[Transport::Tcp],
+        Protocol::Tls => &[Transport::Tls],
+        Protocol::Dtls => &[Transport::Dtls],
+        Protocol::Auto => &[Transport::Tcp, Transport::Tls],
+    }
+}
+
+/// Says which listeners have come and which have gone.
+fn log_changes(before: &[ListenerStatus], after: &[ListenerStatus]) {
+    for gone in before.iter().filter(|listener| !after.contains(listener)) {
+        let ListenerStatus { name, protocol, address, .. } = gone;
+        tracing::info!(name, %protocol, %address, "no longer listening");
+    }
+    for come in after.iter().filter(|listener| !before.contains(listener)) {
+        come.log();
     }
 }
 
@@ -262,21 +362,33 @@ fn listeners(
     let mut listeners = Vec::new();
     for address in addresses {
         for listener in &config.listeners {
-            let transport = match listener.protocol {
-                Protocol::Udp | Protocol::Dtls => Transport::Udp,
-                Protocol::Tcp | Protocol::Tls | Protocol::Auto => Transport::Tcp,
-            };
             let local = SocketAddr::new(address.local, listener.port);
-            specs.push(ListenerSpec { name: listener.name.clone(), transport, address: local });
+            specs.push(ListenerSpec {
+                name: listener.name.clone(),
+                protocol: protocol(listener.protocol),
+                address: local,
+                proxies: listener.proxy_protocol.clone(),
+            });
             listeners.push(ListenerStatus {
                 name: listener.name.clone(),
                 protocol: listener.protocol,
                 address: local,
                 external_address: SocketAddr::new(address.external, listener.port),
+                proxy_protocol: listener.proxy_protocol.clone(),
             });
         }
     }
     (specs, listeners)
+}
+
+const fn protocol(protocol: Protocol) -> turn_net::Protocol {
+    match protocol {
+        Protocol::Udp => turn_net::Protocol::Udp,
+        Protocol::Tcp => turn_net::Protocol::Tcp,
+        Protocol::Tls => turn_net::Protocol::Tls,
+        Protocol::Dtls => turn_net::Protocol::Dtls,
+        Protocol::Auto => turn_net::Protocol::Auto,
+    }
 }
 
 /// One worker for each core that the process may use, by its affinity and its cgroup's quota.

@@ -54,8 +54,10 @@ enum CheckError {
 
 /// Checks every listener once; the first that fails is the answer.
 async fn check(relay: &Relay) -> Result<(), CheckError> {
-    for listener in relay.listeners() {
-        echo(&target(relay, listener)?).await.map_err(CheckError::NotReached)?;
+    for listener in relay.listeners().iter() {
+        for target in targets(relay, listener)? {
+            echo(&target).await.map_err(CheckError::NotReached)?;
+        }
     }
     Ok(())
 }
@@ -86,14 +88,16 @@ fn is_full(failure: &Failure) -> bool {
 }
 
 /// From inside, a relay is reached at its local addresses, and so are its relayed addresses.
-fn target(relay: &Relay, listener: &ListenerStatus) -> Result<Target, CredentialsError> {
+fn targets(relay: &Relay, listener: &ListenerStatus) -> Result<Vec<Target>, CredentialsError> {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let expires_at = UnixSeconds(unix.as_secs() + CREDENTIAL_SECONDS);
     let local = listener.address;
-    Ok(Target {
+    let targets = relay.probe_targets(listener, USERS, expires_at, local.ip())?.into_iter();
+    let from_inside = |target| Target {
         server: local,
         bind: Some(local.ip()),
         relayed_at: Some(relay.relays_from(local.ip())),
-        ..relay.probe_target(listener, USERS, expires_at)?
-    })
+        ..target
+    };
+    Ok(targets.map(from_inside).collect())
 }

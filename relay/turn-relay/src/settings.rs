@@ -77,10 +77,9 @@ fn read(field: String, path: &Path) -> Result<Secret, SecretError> {
         .map_err(|_empty| SecretError::Empty { field, path: path.to_owned() })
 }
 
-/// What workers' server cores take. The realm is that of the relay's start.
+/// What workers' server cores take.
 pub(crate) fn settings(
     config: &Config,
-    realm: &str,
     secrets: &Secrets,
     addresses: &[RelayAddress],
     workers: usize,
@@ -105,7 +104,7 @@ pub(crate) fn settings(
         user_rate: rate(limits.bits_per_second_per_user, limits.packets_per_second_per_user),
         relay_rate: rate(limits.bits_per_second, limits.packets_per_second),
     };
-    let credentials = secrets.credentials(realm);
+    let credentials = secrets.credentials(&config.realm);
     Settings {
         alternates: config.drain.alternates.iter().filter_map(alternate).collect(),
         discovery: discovery(config, addresses),
@@ -148,7 +147,10 @@ fn alternate(other: &relay_config::Alternate) -> Option<Alternate> {
     let transport = match other.protocol {
         Protocol::Udp => Transport::Udp,
         Protocol::Tcp => Transport::Tcp,
-        Protocol::Tls | Protocol::Dtls | Protocol::Auto => return None,
+        Protocol::Tls => Transport::Tls,
+        Protocol::Dtls => Transport::Dtls,
+        // The check has refused it.
+        Protocol::Auto => return None,
     };
     Some(Alternate { transport, address: other.address, domain: other.domain.clone() })
 }
@@ -161,6 +163,8 @@ pub(crate) fn stream_limits(config: &Config, workers: usize) -> StreamLimits {
         pending_per_prefix: limits.pending_connections_per_prefix.div_ceil(workers),
         pending_timeout: Duration::from_secs(limits.pending_connection_timeout_seconds.into()),
         queue_bytes: limits.queue_bytes_per_connection as usize,
+        // Those that have an allocation, and as many again that do not have one yet.
+        associations: 2 * limits.allocations as usize,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Instant};
 
+use ipnet::IpNet;
 use relay_config::{PortRange, Protocol};
 use serde::Serialize;
 use turn_net::Snapshot;
@@ -60,6 +61,17 @@ pub struct ListenerStatus {
     pub address: SocketAddr,
     /// Where clients reach it.
     pub external_address: SocketAddr,
+    /// Where load balancers connect from that say in a header whom they connect for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proxy_protocol: Vec<IpNet>,
+}
+
+impl ListenerStatus {
+    /// Says that it is there.
+    pub(crate) fn log(&self) {
+        let Self { name, protocol, address, .. } = self;
+        tracing::info!(name, %protocol, %address, "listening");
+    }
 }
 
 /// The answer of `/status`.
@@ -88,6 +100,8 @@ pub struct Status {
     pub allocations: usize,
     /// How many clients' connections there are.
     pub connections: usize,
+    /// How many clients' associations of DTLS there are.
+    pub associations: usize,
     /// How many workers there are.
     pub workers: usize,
 }
@@ -105,10 +119,11 @@ impl Status {
             since_seconds: readiness.since.elapsed().as_secs(),
             realm: relay.config().realm.clone(),
             listeners: relay.listeners().to_vec(),
-            relay_ports: relay.config().relay_ports,
+            relay_ports: relay.relay_ports(),
             free_relay_ports: relay.free_ports(),
             allocations: snapshot.allocations,
             connections: snapshot.connections,
+            associations: snapshot.associations,
             workers: relay.workers(),
         }
     }

@@ -13,13 +13,15 @@ pub(super) async fn every_listener(
     relay: &Relay,
     mut tell: impl FnMut(&ListenerStatus, &Report) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    for listener in relay.listeners() {
+    for listener in relay.listeners().iter() {
         let expires_at = UnixSeconds(super::now().as_secs() + 60);
-        let target = relay.probe_target(listener, USERS, expires_at)?;
-        let report = echo(&target).await.map_err(|failure| {
-            anyhow::anyhow!("listener {:?} does not relay: {}", listener.name, failure.line())
-        })?;
-        tell(listener, &report)?;
+        let from = listener.external_address.ip();
+        for target in relay.probe_targets(listener, USERS, expires_at, from)? {
+            let report = echo(&target).await.map_err(|failure| {
+                anyhow::anyhow!("listener {:?} does not relay: {}", listener.name, failure.line())
+            })?;
+            tell(listener, &report)?;
+        }
     }
     Ok(())
 }

@@ -26,6 +26,8 @@ pub(crate) fn target(server: SocketAddr, transport: Transport) -> Target {
         limit: LIMIT,
         bind: None,
         relayed_at: None,
+        trust: None,
+        as_proxy: false,
     }
 }
 

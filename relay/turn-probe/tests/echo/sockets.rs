@@ -126,12 +126,11 @@ async fn a_silent_server_over_udp() {
 
 #[tokio::test]
 async fn a_server_that_does_not_relay() {
-    for transport in [Transport::Udp, Transport::Tcp] {
-        let relay = shared(Flaw::NeverRelays);
-        let server = match transport {
-            Transport::Udp => udp(Arc::clone(&relay)).await,
-            Transport::Tcp => tcp(Arc::clone(&relay)).await,
-        };
+    let (over_udp, over_tcp) = (shared(Flaw::NeverRelays), shared(Flaw::NeverRelays));
+    for (transport, server, relay) in [
+        (Transport::Udp, udp(Arc::clone(&over_udp)).await, over_udp),
+        (Transport::Tcp, tcp(Arc::clone(&over_tcp)).await, over_tcp),
+    ] {
         let (stage, cause) = failure(server, transport).await;
         assert_eq!(stage, Stage::Echo);
         assert!(matches!(cause, Cause::NotRelayed { .. }), "{cause:?}");

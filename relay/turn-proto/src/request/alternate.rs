@@ -33,6 +33,7 @@ impl Server {
     fn is_for(&self, other: &Alternate, from: &FiveTuple) -> bool {
         let named = match from.transport {
             Transport::Udp | Transport::Tcp => true,
+            Transport::Tls | Transport::Dtls => other.domain.is_some(),
         };
         named
             && other.transport == from.transport

@@ -2,7 +2,10 @@
 
 use turn_probe::Transport;
 
-use crate::relay::{Relay, free_port, refused};
+use crate::{
+    caller::{Caller, Over, PEERS},
+    relay::{Relay, free_port, refused},
+};
 
 #[test]
 fn a_wrong_configuration_is_exit_code_2_and_names_field_and_value() {
@@ -62,23 +65,17 @@ fn secrets_and_limits_and_peers_are_taken_while_it_runs() {
     let mut relay = Relay::start("");
     assert!(relay.echo(Transport::Udp, "north").is_ok());
     relay.write_secret("south\n");
-    relay.until("reloaded", |relay| {
-        relay.metric("turn_config_reloads_total{result=\"applied\"}") == 1
-    });
+    relay.until_applied(1);
     assert!(relay.echo(Transport::Tcp, "south").is_ok());
     assert!(relay.echo(Transport::Udp, "north").is_err(), "rotated away");
 
     relay.configure("limits: {allocationsPerUser: 1}\n");
-    relay.until("reloaded", |relay| {
-        relay.metric("turn_config_reloads_total{result=\"applied\"}") == 2
-    });
+    relay.until_applied(2);
     let refused = relay.echo(Transport::Udp, "south").expect_err("a quota of one").line();
     assert!(refused.contains("486"), "{refused}");
 
     relay.configure("peers: {deny: [127.0.0.0/8]}\n");
-    relay.until("reloaded", |relay| {
-        relay.metric("turn_config_reloads_total{result=\"applied\"}") == 3
-    });
+    relay.until_applied(3);
     let refused = relay.echo(Transport::Udp, "south").expect_err("a denied peer").line();
     assert!(refused.contains("403"), "{refused}");
 }
@@ -87,15 +84,13 @@ fn secrets_and_limits_and_peers_are_taken_while_it_runs() {
 fn a_bad_new_configuration_changes_nothing_and_is_told() {
     let mut relay = Relay::start("");
     relay.configure("colour: blue\n");
-    relay.until("refused", |relay| {
-        relay.metric("turn_config_reloads_total{result=\"refused\"}") == 1
-    });
+    relay.until_refused("invalid", 1);
     assert!(relay.log().contains("colour"), "{}", relay.log());
     assert!(relay.echo(Transport::Udp, "north").is_ok());
     relay.write_secret("");
     relay.configure("");
     relay.until("refused", |relay| {
-        relay.metric("turn_config_reloads_total{result=\"refused\"}") == 2
+        relay.metric("turn_config_reload_failures_total{reason=\"secret\"}") >= 1
     });
     assert!(relay.log().contains("is empty"), "{}", relay.log());
     assert!(relay.echo(Transport::Udp, "north").is_ok());
@@ -104,9 +99,35 @@ fn a_bad_new_configuration_changes_nothing_and_is_told() {
 #[test]
 fn what_needs_a_restart_is_said() {
     let mut relay = Relay::start("");
-    let text = std::fs::read_to_string(relay.config_path()).expect("read");
-    std::fs::write(relay.config_path(), text.replace("example.org", "example.net"))
-        .expect("written");
+    relay.configure("workers: 3\nlimits: {allocationsPerUser: 1}\n");
     relay.until("reloaded", |relay| relay.log().contains("need a restart"));
-    assert!(relay.echo(Transport::Udp, "north").is_ok(), "the realm is the old one");
+    let refused = relay.echo(Transport::Udp, "north").expect_err("a quota of one").line();
+    assert!(refused.contains("486"), "the rest holds: {refused}");
+}
+
+#[test]
+fn the_realm_is_taken_while_it_runs_and_allocations_go_on() {
+    let mut relay = Relay::start(PEERS);
+    let mut caller = Caller::allocate(&relay, Over::Udp(relay.server()), "alice");
+    caller.echo();
+    relay.change(|files| "example.net".clone_into(&mut files.realm));
+    relay.until_applied(1);
+    assert!(relay.get("/status").1.contains("example.net"));
+    caller.echo();
+    caller.refresh();
+    let mut another = Caller::allocate(&relay, Over::Udp(relay.server()), "bob");
+    assert!(another.has_seen("example.net"));
+    another.echo();
+    assert_eq!(relay.metric("turn_allocations"), 2);
+}
+
+#[test]
+fn the_log_level_is_taken_while_it_runs() {
+    let mut relay = Relay::start("");
+    assert!(relay.echo(Transport::Udp, "north").is_ok());
+    assert!(!relay.log().contains("relayed address opened"), "{}", relay.log());
+    relay.configure("logLevel: debug\n");
+    relay.until_applied(1);
+    assert!(relay.echo(Transport::Udp, "north").is_ok());
+    relay.until("logged", |relay| relay.log().contains("relayed address opened"));
 }

@@ -1,7 +1,15 @@
 //! The program `turn-relay`, as an operator of it sees it: files in, signals in, HTTP and exit codes
 //! out. Everything on loopback.
 
+mod caller;
+mod certificates;
 mod configuration;
+mod dtls;
 mod garbage;
+mod icmp;
 mod lifecycle;
+mod listeners;
+mod mount;
+mod proxy;
 mod relay;
+mod tls;

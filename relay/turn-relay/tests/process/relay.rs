@@ -4,14 +4,15 @@ use std::{
     fs,
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::PathBuf,
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 use turn_auth::{Secret, TimeLimitedCredential, UnixSeconds};
-use turn_probe::{Credentials, Failure, Report, Target, Transport, echo};
+use turn_probe::{Credentials, Failure, Report, Target, Transport, Trust, echo};
+
+use crate::{certificates::Certificate, mount::Mount};
 
 /// How long anything may take that should happen at once, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -21,36 +22,75 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A relay that runs. It ends with the value.
 pub(crate) struct Relay {
     child: Child,
+    files: Files,
+}
+
+/// What stands in the files of a relay.
+pub(crate) struct Files {
     directory: TempDir,
+    config: Mount,
+    secret: Mount,
+    tls: Mount,
+    pub(crate) certificate: Certificate,
+    pub(crate) realm: String,
+    /// Each as the configuration has it.
+    pub(crate) listeners: Vec<String>,
+    /// More lines of configuration.
+    pub(crate) more: String,
     pub(crate) port: u16,
     admin: u16,
 }
 
-/// A folder with the files of a relay, and its ports.
-fn files(more: &str) -> (TempDir, u16, u16) {
-    let directory = tempfile::tempdir().expect("a folder");
-    fs::write(directory.path().join("secret"), "north\n").expect("written");
-    let (port, admin) = (free_port(), free_port());
-    write_config(&directory, port, admin, more);
-    (directory, port, admin)
+impl Files {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a folder");
+        let mount = |name: &str| Mount::new(&directory.path().join(name));
+        let port = free_port();
+        let listeners = ["UDP", "TCP"].map(|protocol| listener(protocol, port)).to_vec();
+        let files = Self {
+            config: mount("config"),
+            secret: mount("credentials"),
+            tls: mount("tls"),
+            certificate: Certificate::new(),
+            realm: "example.org".to_owned(),
+            listeners,
+            more: String::new(),
+            port,
+            admin: free_port(),
+            directory,
+        };
+        files.secret.put(&[("secret", "north\n")]);
+        files.write_certificate();
+        files
+    }
+
+    fn write_certificate(&self) {
+        let Certificate { pem, key, .. } = &self.certificate;
+        self.tls.put(&[("tls.crt", pem), ("tls.key", key)]);
+    }
+
+    fn write(&self) {
+        let Self { realm, more, admin, .. } = self;
+        let (secret, tls) = (self.secret.path("secret"), &self.tls);
+        let text = format!(
+            "realm: {realm}\n\
+             addresses: [127.0.0.1]\n\
+             listeners: [{}]\n\
+             auth: {{sharedSecrets: [{secret:?}]}}\n\
+             tls: {{certificateFile: {:?}, privateKeyFile: {:?}}}\n\
+             admin: {{address: \"127.0.0.1:{admin}\"}}\n\
+             {more}",
+            self.listeners.join(", "),
+            tls.path("tls.crt"),
+            tls.path("tls.key"),
+        );
+        self.config.put(&[("relay.yaml", &text)]);
+    }
 }
 
-fn write_config(directory: &TempDir, port: u16, admin: u16, more: &str) {
-    let secret = directory.path().join("secret");
-    let text = format!(
-        "realm: example.org\n\
-         addresses: [127.0.0.1]\n\
-         listeners:\n\
-         - {{name: udp, protocol: UDP, port: {port}}}\n\
-         - {{name: tcp, protocol: TCP, port: {port}}}\n\
-         auth: {{sharedSecrets: [{secret:?}]}}\n\
-         admin: {{address: \"127.0.0.1:{admin}\"}}\n\
-         {more}"
-    );
-    // As Kubernetes does it: the file is never half there.
-    let fresh = directory.path().join("relay.yaml.new");
-    fs::write(&fresh, text).expect("written");
-    fs::rename(fresh, directory.path().join("relay.yaml")).expect("renamed");
+/// A listener, as the configuration has it.
+pub(crate) fn listener(protocol: &str, port: u16) -> String {
+    format!("{{name: {}-{port}, protocol: {protocol}, port: {port}}}", protocol.to_lowercase())
 }
 
 /// A port that is free over UDP and TCP.
@@ -79,14 +119,22 @@ pub(crate) fn refused(text: &str) -> Output {
 impl Relay {
     /// Starts a relay with more lines of configuration, and waits until it is ready.
     pub(crate) fn start(more: &str) -> Self {
-        let (directory, port, admin) = files(more);
-        let log = fs::File::create(directory.path().join("log")).expect("created");
-        let child = program(&directory.path().join("relay.yaml"))
+        Self::start_with(|files| more.clone_into(&mut files.more))
+    }
+
+    /// Starts a relay with other files, and waits until it is ready.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Files)) -> Self {
+        let mut files = Files::new();
+        change(&mut files);
+        files.write_certificate();
+        files.write();
+        let log = fs::File::create(files.directory.path().join("log")).expect("created");
+        let child = program(&files.config.path("relay.yaml"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("it starts");
-        let mut relay = Self { child, directory, port, admin };
+        let mut relay = Self { child, files };
         relay.until("ready", |relay| relay.get("/readyz").0 == 200);
         relay
     }
@@ -101,26 +149,61 @@ impl Relay {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.files.directory.path().join("log")).unwrap_or_default()
     }
 
-    pub(crate) fn config_path(&self) -> PathBuf {
-        self.directory.path().join("relay.yaml")
+    /// Changes the configuration.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Files)) {
+        change(&mut self.files);
+        self.files.write();
     }
 
-    /// Replaces the configuration.
-    pub(crate) fn configure(&self, more: &str) {
-        write_config(&self.directory, self.port, self.admin, more);
+    /// Replaces the additional lines of the configuration.
+    pub(crate) fn configure(&mut self, more: &str) {
+        self.change(|files| more.clone_into(&mut files.more));
     }
 
     pub(crate) fn write_secret(&self, text: &str) {
-        fs::write(self.directory.path().join("secret"), text).expect("written");
+        self.files.secret.put(&[("secret", text)]);
+    }
+
+    /// Gives it a new certificate, with which it does its handshakes from then on.
+    pub(crate) fn rotate_certificate(&mut self) {
+        self.files.certificate = Certificate::new();
+        self.files.write_certificate();
+    }
+
+    /// Replaces the certificate's file by something else.
+    pub(crate) fn write_certificate(&self, pem: &str) {
+        self.files.tls.put(&[("tls.crt", pem), ("tls.key", &self.files.certificate.key)]);
+    }
+
+    /// Replaces the certificate's files by those of another.
+    pub(crate) fn write_files_of(&self, other: &Certificate) {
+        self.files.tls.put(&[("tls.crt", &other.pem), ("tls.key", &other.key)]);
+    }
+
+    pub(crate) const fn certificate(&self) -> &Certificate {
+        &self.files.certificate
+    }
+
+    /// Waits until so many new configurations have been taken since the start.
+    pub(crate) fn until_applied(&mut self, count: u64) {
+        self.until("reloaded", |relay| {
+            relay.metric("turn_config_reloads_total{result=\"applied\"}") == count
+        });
+    }
+
+    /// Waits until so many new configurations have been refused for a reason.
+    pub(crate) fn until_refused(&mut self, reason: &str, count: u64) {
+        let name = format!("turn_config_reload_failures_total{{reason=\"{reason}\"}}");
+        self.until("refused", |relay| relay.metric(&name) == count);
     }
 
     /// The status code and the body of a page; zero when the port is not open.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let page = || {
-            let mut stream = TcpStream::connect((LOOPBACK, self.admin)).ok()?;
+            let mut stream = TcpStream::connect((LOOPBACK, self.files.admin)).ok()?;
             write!(stream, "GET {path} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n")
                 .ok()?;
             let mut answer = String::new();
@@ -138,22 +221,40 @@ impl Relay {
         line.unwrap_or_else(|| panic!("no metric {name} in\n{page}")).parse().expect("a number")
     }
 
-    pub(crate) fn server(&self) -> SocketAddr {
-        SocketAddr::new(LOOPBACK, self.port)
+    pub(crate) const fn server(&self) -> SocketAddr {
+        self.at(self.files.port)
+    }
+
+    /// A port of it.
+    pub(crate) const fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(LOOPBACK, port)
+    }
+
+    /// Relays through its first port, under a secret.
+    pub(crate) fn echo(&self, transport: Transport, secret: &str) -> Result<Report, Failure> {
+        self.echo_at(self.server(), transport, secret)
     }
 
     /// Relays through it, under a secret.
-    pub(crate) fn echo(&self, transport: Transport, secret: &str) -> Result<Report, Failure> {
+    pub(crate) fn echo_at(
+        &self,
+        server: SocketAddr,
+        transport: Transport,
+        secret: &str,
+    ) -> Result<Report, Failure> {
         let secret = Secret::from_file(secret.as_bytes()).expect("a secret");
         let minted = TimeLimitedCredential::mint(&secret, "alice", UnixSeconds(4_000_000_000));
         let credentials = Credentials::new(minted.username, minted.password).expect("short");
+        let trust = Trust::exactly(self.certificate().der.clone()).expect("cryptography");
         let target = Target {
-            server: self.server(),
+            server,
             transport,
             credentials: [credentials.clone(), credentials],
             limit: SOON,
             bind: None,
             relayed_at: None,
+            trust: Some(trust),
+            as_proxy: false,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(echo(&target))

@@ -1,0 +1,151 @@
+//! DTLS towards a server.
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use aws_lc_rs::{
+    error::Unspecified,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+};
+use dimpl::{Config, Dtls, DtlsCertificate, Output};
+use tokio::{
+    net::UdpSocket,
+    time::{Instant, sleep_until},
+};
+
+use crate::{Cause, Trust};
+
+/// More than any datagram of a server's handshake.
+const DATAGRAM_LEN: usize = 4_096;
+
+/// A UDP socket with DTLS on it.
+pub(crate) struct SecureDatagrams {
+    socket: UdpSocket,
+    dtls: Box<Dtls>,
+    due: Instant,
+    messages: VecDeque<Vec<u8>>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Handshaking,
+    /// Another certificate came than the one that is believed.
+    Distrusted,
+    Connected,
+    Closed,
+}
+
+fn handshake_failed(error: impl std::fmt::Display) -> Cause {
+    Cause::Handshake(format!("DTLS: {error}"))
+}
+
+/// The library wants each client to have a key. No relay asks for it, and this one is signed by
+/// nobody.
+fn nobody() -> Result<DtlsCertificate, Unspecified> {
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
+    let private_key = key.to_pkcs8v1()?.as_ref().to_vec();
+    Ok(DtlsCertificate { certificate: vec![0], private_key })
+}
+
+impl SecureDatagrams {
+    /// Does the handshake.
+    pub(crate) async fn connect(socket: UdpSocket, trust: &Trust) -> Result<Self, Cause> {
+        let config = Config::builder().build().map_err(handshake_failed)?;
+        let now = Instant::now();
+        let nobody = nobody().map_err(handshake_failed)?;
+        let mut dtls = Box::new(Dtls::new_auto(Arc::new(config), nobody, now.into_std()));
+        dtls.set_active(true);
+        dtls.handle_timeout(now.into_std()).map_err(handshake_failed)?;
+        let (messages, state) = (VecDeque::new(), State::Handshaking);
+        let mut link = Self { socket, dtls, due: now, messages, state };
+        link.drain(Some(trust))?;
+        loop {
+            match link.state {
+                State::Connected => return Ok(link),
+                State::Distrusted => {
+                    return Err(Cause::Handshake(
+                        "DTLS: another certificate than the one that is expected".to_owned(),
+                    ));
+                }
+                State::Closed => return Err(Cause::Closed),
+                State::Handshaking => link.step(Some(trust)).await?,
+            }
+        }
+    }
+
+    /// Waits for a datagram or for what is due, and does what it asks for.
+    async fn step(&mut self, trust: Option<&Trust>) -> Result<(), Cause> {
+        let mut datagram = [0; DATAGRAM_LEN];
+        let received = tokio::select! {
+            received = self.socket.recv(&mut datagram) => Some(received?),
+            () = sleep_until(self.due) => None,
+        };
+        let now = Instant::now().into_std();
+        self.dtls.handle_timeout(now).map_err(handshake_failed)?;
+        if let Some(len) = received {
+            self.dtls.handle_packet(&datagram[..len]).map_err(handshake_failed)?;
+        }
+        self.drain(trust)
+    }
+
+    fn drain(&mut self, trust: Option<&Trust>) -> Result<(), Cause> {
+        let mut buffer = vec![0; DATAGRAM_LEN];
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                // What the kernel does not take at once is lost, as on any network.
+                Output::Packet(packet) => match self.socket.try_send(packet) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                        return Err(error.into());
+                    }
+                    Ok(_) | Err(_) => {}
+                },
+                Output::ApplicationData(message) => self.messages.push_back(message.to_vec()),
+                Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
+                Output::PeerCert(certificate)
+                    if trust.is_none_or(|trust| !trust.believes(certificate)) =>
+                {
+                    self.state = State::Distrusted;
+                }
+                Output::Connected if self.state == State::Handshaking => {
+                    self.state = State::Connected;
+                }
+                Output::CloseNotify => self.state = State::Closed,
+                Output::Timeout(due) => {
+                    self.due = Instant::from_std(due);
+                    return Ok(());
+                }
+                // Keys for SRTP are not asked for.
+                Output::Connected | Output::PeerCert(_) | Output::KeyingMaterial(..) | _ => {}
+            }
+        }
+    }
+
+    /// Reads one message; none when the server has said goodbye. Losing a race against something else
+    /// loses nothing.
+    pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                let len = message.len().min(buffer.len());
+                buffer[..len].copy_from_slice(&message[..len]);
+                return Ok(len);
+            }
+            if self.state == State::Closed {
+                return Ok(0);
+            }
+            self.step(None).await.map_err(|cause| io::Error::other(cause.to_string()))?;
+        }
+    }
+
+    pub(crate) async fn write(&mut self, message: &[u8]) -> io::Result<()> {
+        self.dtls.handle_timeout(Instant::now().into_std()).map_err(io::Error::other)?;
+        self.dtls.send_application_data(message).map_err(io::Error::other)?;
+        self.drain(None).map_err(|cause| io::Error::other(cause.to_string()))
+    }
+
+    /// Says that nothing more comes, as far as the kernel takes it at once.
+    pub(crate) fn say_goodbye(&mut self) {
+        if self.dtls.close().is_ok() {
+            let _gone_anyway = self.drain(None);
+        }
+    }
+}
