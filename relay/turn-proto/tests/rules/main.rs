@@ -3,6 +3,7 @@
 
 mod allocate;
 mod authentication;
+mod conformance;
 mod data;
 mod discovery;
 mod drain;

@@ -5,6 +5,7 @@ mod chromium;
 mod coturn;
 mod coturn_server;
 mod flood;
+mod nat_discovery;
 mod network;
 mod program;
 mod python;
@@ -32,6 +33,9 @@ const COTURN_SERVER: &[Requirement] = &[Requirement::Program("turnserver", "cotu
 
 /// Hosts of a test's own.
 const HOSTS: &[Requirement] = &[Requirement::Root, Requirement::Program("ip", "iproute2")];
+
+/// coturn's client that finds out how a NAT behaves.
+const NAT_DISCOVERY: &[Requirement] = &[Requirement::Program("turnutils_natdiscovery", "coturn")];
 
 /// Debian's Chromium and the program that drives it.
 const CHROMIUM: &[Requirement] = &[
@@ -76,6 +80,11 @@ fn main() -> ExitCode {
         dual_uclient("relays_to_ipv6", Ipv6Addr::LOCALHOST.into(), &["-c", "-x"]),
         dual_uclient("relays_to_ipv6_over_tcp", Ipv6Addr::LOCALHOST.into(), &["-c", "-x", "-t"]),
         dual_uclient("has_two_addresses", coturn::LOOPBACK, &["-Z"]),
+        trial(
+            "natdiscovery_learns_that_there_is_no_nat",
+            NAT_DISCOVERY,
+            nat_discovery::learns_that_there_is_no_nat,
+        ),
         trial("uclient_with_a_wrong_secret_gets_nothing", COTURN, coturn::wrong_secret),
         browsers("udp"),
         browsers("tcp"),
