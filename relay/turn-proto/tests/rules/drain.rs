@@ -65,6 +65,19 @@ fn without_a_relay_to_go_to_there_is_no_capacity() {
 }
 
 #[test]
+fn a_client_over_tls_is_sent_on_by_name_or_not_at_all() {
+    let at = |domain: Option<&str>| Alternate {
+        domain: domain.map(str::to_owned),
+        ..alternate(Transport::Tls, "203.0.113.7:5349")
+    };
+    let from = FiveTuple { transport: Transport::Tls, ..tcp(CLIENT) };
+    assert_eq!(allocate(&mut draining(&[at(None)]), &from).code(), 508);
+    let answer = allocate(&mut draining(&[at(Some("b.example.org"))]), &from);
+    assert_eq!(answer.code(), 300);
+    assert_eq!(answer.get::<AlternateDomain<'_>>(), Some(AlternateDomain(b"b.example.org")));
+}
+
+#[test]
 fn several_relays_share_the_clients() {
     let others = [7, 8, 9].map(|host| alternate(Transport::Udp, &format!("203.0.113.{host}:3478")));
     let mut world = draining(&others);
