@@ -327,6 +327,28 @@ impl Caller {
         self.link.send(&message[..len.expect("permitted")]).expect("sent");
     }
 
+    /// Sends a numbered datagram to the peer.
+    pub(crate) fn send_number(&mut self, number: u32) {
+        let peer = self.peer.local_addr().expect("bound");
+        self.send_to(peer, &number.to_be_bytes());
+    }
+
+    /// As the peer: takes the datagram of a number, and sends one back.
+    pub(crate) fn answer_number(&self, number: u32) {
+        let mut received = [0; 100];
+        let (len, from) = self.peer.recv_from(&mut received).expect("nothing is lost here");
+        assert_eq!((&received[..len], from), (&number.to_be_bytes()[..], self.relayed));
+        self.peer.send_to(&number.to_be_bytes(), self.relayed).expect("sent");
+    }
+
+    /// Takes what the peer has sent back.
+    pub(crate) fn receive_number(&mut self, number: u32) {
+        let message = self.receive();
+        let input = self.client.handle_input(Instant::now(), &message);
+        let Input::Data { payload, .. } = input else { panic!("not a peer's datagram: {input:?}") };
+        assert_eq!(payload, number.to_be_bytes());
+    }
+
     /// A datagram to the peer.
     pub(crate) fn send_on(&mut self) {
         let peer = self.peer.local_addr().expect("bound");

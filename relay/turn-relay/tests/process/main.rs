@@ -12,4 +12,5 @@ mod listeners;
 mod mount;
 mod proxy;
 mod relay;
+mod rotation;
 mod tls;
