@@ -38,6 +38,8 @@ names! {
         PortsAllocated,
         /// The Secret is there and holds what the relays sign and verify with.
         CredentialsReady,
+        /// The Secret with the certificate holds one that clients take, if a listener needs one.
+        CertificateReady,
         /// The relays run the present spec and are ready.
         Available,
     }
@@ -62,6 +64,18 @@ names! {
         SecretKeyMissing,
         /// A key of the Secret holds nothing.
         SecretKeyEmpty,
+        /// A key of the Secret holds no certificate, or no private key.
+        CertificateInvalid,
+        /// The private key is not that of the certificate.
+        CertificateKeyMismatch,
+        /// The certificate's key is of a kind that a listener cannot use.
+        CertificateKeyUnsuited,
+        /// The time of the certificate is over.
+        CertificateExpired,
+        /// The time of the certificate has not begun.
+        CertificateNotYetValid,
+        /// The certificate names nothing by which clients could reach a relay.
+        CertificateNameless,
         /// An object of the name that is needed exists and belongs to someone else.
         NotOwned,
         /// The API server could not be read.

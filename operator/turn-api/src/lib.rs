@@ -19,11 +19,12 @@ pub use schema::Violation;
 pub use turn_server::{
     AddressFrom, Addresses, Admin, Auth, CredentialHash, CredentialsStatus, Drain, ImagePullSecret,
     Limits, Listener, Peers, PodSettings, Protocol, Region, RegionStatus, RelayPorts, RelayStatus,
-    Resources, SecretRef, StaticAddress, TurnServer, TurnServerSpec, TurnServerStatus, Workload,
+    Resources, SecretRef, StaticAddress, Tls, TlsSecretRef, TurnServer, TurnServerSpec,
+    TurnServerStatus, Workload,
 };
 pub use validated::{
     Advertised, CredentialsSource, DEFAULT_REGION, Invalid, StaticAddresses, Validated,
-    ValidatedRegion,
+    ValidatedListener, ValidatedRegion,
 };
 
 /// The label that every object made for a `TurnServer` carries. Its value is the name of the

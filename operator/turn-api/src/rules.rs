@@ -21,14 +21,23 @@ const fn rule(rule: &'static str, message: &'static str, field_path: &'static st
 }
 
 pub(crate) const UDP_LISTENER_IN_RELAY_PORTS: Rule = rule(
-    "self.listeners.all(l, l.protocol != 'UDP' || l.port < self.relayPorts.from || l.port > self.relayPorts.to)",
-    "the port of a UDP listener must lie outside relayPorts: choose another port, or another range",
+    "has(self.listeners) \
+     ? self.listeners.all(l, !(l.protocol in ['UDP', 'DTLS']) || l.port < self.relayPorts.from || l.port > self.relayPorts.to) \
+     : 3478 < self.relayPorts.from || 3478 > self.relayPorts.to",
+    "the port of a UDP or DTLS listener must lie outside relayPorts: choose another port, or another range",
     ".listeners",
 );
 pub(crate) const ADMIN_IS_LISTENER: Rule = rule(
-    "self.listeners.all(l, l.protocol != 'TCP' || l.port != self.admin.port)",
-    "must differ from the port of every TCP listener: both are opened on the node",
+    "has(self.listeners) \
+     ? self.listeners.all(l, l.protocol in ['UDP', 'DTLS'] || l.port != self.admin.port) \
+     : self.admin.port != 3478 && (!has(self.tls) || self.admin.port != 5349)",
+    "must differ from the port of every TCP, TLS and Auto listener: both are opened on the node",
     ".admin.port",
+);
+pub(crate) const SECURE_WITHOUT_TLS: Rule = rule(
+    "has(self.tls) || !has(self.listeners) || self.listeners.all(l, l.protocol in ['UDP', 'TCP'])",
+    "a TLS, DTLS or Auto listener needs a certificate: set tls.secretRef.name to a Secret of the type kubernetes.io/tls",
+    ".listeners",
 );
 pub(crate) const DAEMON_SET_REGION_REPLICAS: Rule = rule(
     "self.workload != 'DaemonSet' || !has(self.regions) || self.regions.all(r, !has(r.replicas))",
@@ -36,8 +45,12 @@ pub(crate) const DAEMON_SET_REGION_REPLICAS: Rule = rule(
     ".regions",
 );
 /// On the spec.
-pub(crate) const SPEC: &[Rule] =
-    &[UDP_LISTENER_IN_RELAY_PORTS, ADMIN_IS_LISTENER, DAEMON_SET_REGION_REPLICAS];
+pub(crate) const SPEC: &[Rule] = &[
+    UDP_LISTENER_IN_RELAY_PORTS,
+    ADMIN_IS_LISTENER,
+    SECURE_WITHOUT_TLS,
+    DAEMON_SET_REGION_REPLICAS,
+];
 
 pub(crate) const WORKLOAD_CHANGED: Rule = rule(
     "self == oldSelf",
@@ -49,12 +62,21 @@ pub(crate) const WORKLOAD_CHANGED: Rule = rule(
 pub(crate) const WORKLOAD: &[Rule] = &[WORKLOAD_CHANGED];
 
 pub(crate) const LISTENERS_SHARE_PORT: Rule = rule(
-    "self.all(l, self.exists_one(m, m.protocol == l.protocol && m.port == l.port))",
-    "two listeners of one protocol must have different ports",
+    "self.all(l, self.exists_one(m, m.port == l.port && \
+     (m.protocol in ['UDP', 'DTLS']) == (l.protocol in ['UDP', 'DTLS'])))",
+    "two listeners must have different ports if both are UDP or DTLS, or both TCP, TLS or Auto",
     "",
 );
 /// On `listeners`.
 pub(crate) const LISTENERS: &[Rule] = &[LISTENERS_SHARE_PORT];
+
+pub(crate) const PROXY_PROTOCOL_OVER_UDP: Rule = rule(
+    "!has(self.proxyProtocol) || size(self.proxyProtocol) == 0 || !(self.protocol in ['UDP', 'DTLS'])",
+    "only a TCP, TLS or Auto listener can have a PROXY protocol",
+    ".proxyProtocol",
+);
+/// On each of `listeners`.
+pub(crate) const LISTENER: &[Rule] = &[PROXY_PROTOCOL_OVER_UDP];
 
 pub(crate) const RELAY_PORTS_ORDER: Rule =
     rule("self.from <= self.to", "must not be above relayPorts.to", ".from");
@@ -100,7 +122,7 @@ pub(crate) const NOT_CIDR: Rule = rule(
     "must be a range in CIDR notation, such as 10.0.0.0/8, 192.0.2.1/32 or fd00::/8",
     "",
 );
-/// On each range of `peers`.
+/// On each range of `peers` and `proxyProtocol`.
 pub(crate) const CIDR: &[Rule] = &[NOT_CIDR];
 
 pub(crate) const NOT_REALM: Rule = rule(
@@ -124,7 +146,7 @@ pub(crate) const NOT_SECRET_NAME: Rule = rule(
     "must be the name of a Secret: lower-case letters, digits, '-' and '.'",
     "",
 );
-/// On `auth.secretRef.name`.
+/// On `auth.secretRef.name` and `tls.secretRef.name`.
 pub(crate) const SECRET_NAME: &[Rule] = &[NOT_SECRET_NAME];
 
 pub(crate) const NOT_SECRET_KEY: Rule = rule(

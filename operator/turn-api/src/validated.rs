@@ -11,8 +11,8 @@ use k8s_openapi::jiff::Timestamp;
 pub use addresses::{Advertised, StaticAddresses};
 
 use crate::{
-    CredentialHash, Drain, Limits, Listener, PodSettings, Protocol, RelayPorts, TurnServer,
-    Violation, Workload,
+    CredentialHash, Drain, Limits, PodSettings, Protocol, RelayPorts, TurnServer, Violation,
+    Workload,
 };
 
 /// The region of a `TurnServer` that names none.
@@ -57,7 +57,8 @@ pub struct Validated {
     realm: String,
     workload: Workload,
     regions: Vec<ValidatedRegion>,
-    listeners: Vec<Listener>,
+    listeners: Vec<ValidatedListener>,
+    tls_secret_name: Option<String>,
     relay_ports: RelayPorts,
     advertised: Advertised,
     credentials: CredentialsSource,
@@ -102,6 +103,41 @@ impl ValidatedRegion {
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         self.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+}
+
+/// A listener that has been checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidatedListener {
+    name: String,
+    protocol: Protocol,
+    port: u16,
+    load_balancers: Vec<IpNet>,
+}
+
+impl ValidatedListener {
+    /// The name, a DNS label.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The transport between client and relay.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The port on the node.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whose connections begin with a PROXY protocol v2 header.
+    #[must_use]
+    pub fn load_balancers(&self) -> &[IpNet] {
+        &self.load_balancers
     }
 }
 
@@ -178,8 +214,15 @@ impl Validated {
 
     /// The listeners, in the order of the spec; at least one.
     #[must_use]
-    pub fn listeners(&self) -> &[Listener] {
+    pub fn listeners(&self) -> &[ValidatedListener] {
         &self.listeners
+    }
+
+    /// The Secret with certificate and key. None when no listener needs one.
+    #[must_use]
+    pub fn tls_secret_name(&self) -> Option<&str> {
+        let secure = self.listeners.iter().any(|listener| listener.protocol.is_secure());
+        self.tls_secret_name.as_deref().filter(|_| secure)
     }
 
     /// The range of relayed ports.
@@ -254,11 +297,11 @@ impl Validated {
         self.listeners.iter().any(|listener| listener.port < 1024)
     }
 
-    /// Every port that a relay opens on its node, as ranges: listeners, the relayed ports, the
-    /// HTTP port.
+    /// Every port that a relay opens on its node, as ranges of UDP or TCP: listeners, the relayed
+    /// ports, the HTTP port.
     pub fn node_ports(&self) -> impl Iterator<Item = (Protocol, RelayPorts)> {
         let one = |port| RelayPorts { from: port, to: port };
-        let listeners = self.listeners.iter().map(move |l| (l.protocol, one(l.port)));
+        let listeners = self.listeners.iter().map(move |l| (l.protocol.transport(), one(l.port)));
         listeners.chain([(Protocol::Udp, self.relay_ports), (Protocol::Tcp, one(self.admin_port))])
     }
 }

@@ -3,6 +3,7 @@
 //! the objects, and [`status`] says how it went, also when a stage failed.
 
 pub mod apply;
+pub mod certificate;
 pub mod controller;
 pub mod credentials;
 pub mod dereference;

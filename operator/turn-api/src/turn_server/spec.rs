@@ -6,7 +6,11 @@ use kube_derive::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{pod::PodSettings, status::TurnServerStatus};
+use super::{
+    listener::{Listener, Protocol, Tls},
+    pod::PodSettings,
+    status::TurnServerStatus,
+};
 use crate::rules;
 
 /// What a fleet of TURN relays should look like. Every field has a default: `spec: {}` is one
@@ -89,8 +93,10 @@ pub struct TurnServerSpec {
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub regions: Vec<Region>,
-    /// The ports on which clients are served, on the address of each node with a relay. Changing
-    /// them replaces the relays one at a time.
+    /// The ports on which clients are served, on the address of each node with a relay. Absent: UDP
+    /// and TCP on port 3478, and with `tls` also TLS on port 5349. Changing them replaces the relays
+    /// one at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 16),
         extend(
@@ -99,7 +105,11 @@ pub struct TurnServerSpec {
             "x-kubernetes-validations" = rules::LISTENERS
         )
     )]
-    pub listeners: Vec<Listener>,
+    pub listeners: Option<Vec<Listener>>,
+    /// The certificate of the TLS, DTLS and Auto listeners. Running relays take another certificate
+    /// at once; setting or removing this replaces the relays one at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// The UDP ports of the node that relayed traffic uses. No other program on the node may use
     /// them, and firewalls must let them through. Changing them replaces the relays one at a time.
     pub relay_ports: RelayPorts,
@@ -124,14 +134,13 @@ pub struct TurnServerSpec {
 
 impl Default for TurnServerSpec {
     fn default() -> Self {
-        let listener =
-            |name: &str, protocol| Listener { name: name.to_owned(), protocol, port: 3478 };
         Self {
             realm: "turnpike".to_owned(),
             workload: Workload::Deployment,
             replicas: 1,
             regions: Vec::new(),
-            listeners: vec![listener("udp", Protocol::Udp), listener("tcp", Protocol::Tcp)],
+            listeners: None,
+            tls: None,
             relay_ports: RelayPorts::default(),
             addresses: Addresses::default(),
             auth: Auth::default(),
@@ -141,6 +150,25 @@ impl Default for TurnServerSpec {
             admin: Admin::default(),
             pod: PodSettings::default(),
         }
+    }
+}
+
+impl TurnServerSpec {
+    /// The listeners that the spec names, or those that it has without naming any.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<Listener> {
+        let listener = |name: &str, protocol, port| Listener {
+            name: name.to_owned(),
+            protocol,
+            port,
+            proxy_protocol: Vec::new(),
+        };
+        let plain = [("udp", Protocol::Udp, 3478), ("tcp", Protocol::Tcp, 3478)];
+        let secure = self.tls.iter().map(|_| ("tls", Protocol::Tls, 5349));
+        let default = plain.into_iter().chain(secure);
+        self.listeners.clone().unwrap_or_else(|| {
+            default.map(|(name, protocol, port)| listener(name, protocol, port)).collect()
+        })
     }
 }
 
@@ -171,47 +199,6 @@ pub struct Region {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<u16>,
-}
-
-/// A port on which clients are served.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(inline)]
-pub struct Listener {
-    /// The name of the listener, for logs and metrics: a DNS label, unique among the listeners.
-    #[schemars(length(min = 1, max = 63), extend("x-kubernetes-validations" = rules::LABEL))]
-    pub name: String,
-    /// The transport between client and relay.
-    pub protocol: Protocol,
-    /// The port on the node. The relay's process is root, with no other capability than
-    /// NET_BIND_SERVICE, when a port is below 1024. Port 53 is served but stands in no URL of the
-    /// status, because browsers refuse it.
-    #[schemars(range(min = 1, max = 65535))]
-    pub port: u16,
-}
-
-/// The transport between client and relay.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "UPPERCASE")]
-#[schemars(inline)]
-pub enum Protocol {
-    /// One message in each datagram.
-    Udp,
-    /// Messages in a stream.
-    Tcp,
-}
-
-impl Protocol {
-    /// As it stands in a manifest: `UDP` or `TCP`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Udp => "UDP",
-            Self::Tcp => "TCP",
-        }
-    }
 }
 
 /// An inclusive range of ports.
@@ -393,9 +380,13 @@ pub struct Peers {
 
 /// A list of ranges. The rule stands on each item, so that the error names the one that is wrong.
 fn ranges(_: &mut SchemaGenerator) -> Schema {
+    up_to_ranges(256)
+}
+
+pub(super) fn up_to_ranges(most: u16) -> Schema {
     json_schema!({
         "type": "array",
-        "maxItems": 256,
+        "maxItems": most,
         "items": {"type": "string", "maxLength": 43, "x-kubernetes-validations": rules::CIDR}
     })
 }

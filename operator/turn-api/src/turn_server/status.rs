@@ -12,7 +12,7 @@ pub struct TurnServerStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready (the sum of the others), Accepted, PortsAllocated, CredentialsReady, Available.
+    /// Ready (the sum of the others), Accepted, PortsAllocated, CredentialsReady, CertificateReady, Available.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// What clients may be given as `urls` of an ICE server: every listener of every ready relay.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Advertised, CredentialsSource, DEFAULT_REGION, Invalid, StaticAddresses, Validated,
-    ValidatedRegion,
+    ValidatedListener, ValidatedRegion,
 };
 use crate::{
     AddressFrom, Addresses, Auth, Limits, Listener, Peers, Protocol, Region, RelayPorts, Resources,
@@ -46,7 +46,8 @@ pub(super) fn validate(turn_server: &TurnServer) -> Result<Validated, Invalid> {
     let mut findings = Findings::default();
     check_realm(&spec.realm, &mut findings);
     check_relay_ports(spec.relay_ports, &mut findings);
-    check_listeners(spec, &mut findings);
+    let listeners = check_listeners(spec, &mut findings);
+    check_tls(spec, &mut findings);
     check_numbers(spec, &mut findings);
     check_limits(&spec.limits, &mut findings);
     check_rates(&spec.limits, &mut findings);
@@ -60,6 +61,7 @@ pub(super) fn validate(turn_server: &TurnServer) -> Result<Validated, Invalid> {
     }
     Ok(Validated {
         regions,
+        listeners,
         advertised,
         credentials,
         allowed_peers,
@@ -79,7 +81,8 @@ fn unchecked(metadata: &ObjectMeta, spec: &TurnServerSpec) -> Validated {
         realm: spec.realm.clone(),
         workload: spec.workload,
         regions: Vec::new(),
-        listeners: spec.listeners.clone(),
+        listeners: Vec::new(),
+        tls_secret_name: spec.tls.as_ref().map(|tls| tls.secret_ref.name.clone()),
         relay_ports: spec.relay_ports,
         advertised: Advertised::Auto,
         credentials: CredentialsSource::Generated,
@@ -119,8 +122,9 @@ fn check_relay_ports(ports: RelayPorts, findings: &mut Findings) {
     );
 }
 
-fn check_listeners(spec: &TurnServerSpec, findings: &mut Findings) {
-    let count = spec.listeners.len();
+fn check_listeners(spec: &TurnServerSpec, findings: &mut Findings) -> Vec<ValidatedListener> {
+    let listeners = spec.listeners();
+    let count = listeners.len();
     findings.unless(
         (1..=16).contains(&count),
         "spec.listeners",
@@ -129,22 +133,24 @@ fn check_listeners(spec: &TurnServerSpec, findings: &mut Findings) {
     );
     let mut names = BTreeSet::new();
     let mut ports = BTreeSet::new();
-    for (index, listener) in spec.listeners.iter().enumerate() {
+    for (index, listener) in listeners.iter().enumerate() {
         let path = format!("spec.listeners[{index}]");
         if !names.insert(&listener.name) {
             let message = format!("Duplicate value: {{\"name\":{:?}}}", listener.name);
             findings.add(&path, Value::Null, &message);
         }
-        if !ports.insert((listener.protocol, listener.port)) {
+        if !ports.insert((listener.protocol.transport(), listener.port)) {
             let value = format!("{} {}", listener.protocol.as_str(), listener.port);
             findings.add("spec.listeners", value, rules::LISTENERS_SHARE_PORT.message);
         }
         check_listener(spec, listener, &path, findings);
     }
+    let listeners = listeners.into_iter().enumerate();
+    listeners.map(|(index, listener)| validated_listener(index, listener, findings)).collect()
 }
 
 fn check_listener(spec: &TurnServerSpec, listener: &Listener, path: &str, findings: &mut Findings) {
-    let Listener { name, protocol, port } = listener;
+    let Listener { name, protocol, port, proxy_protocol } = listener;
     findings.unless(
         is_label(name),
         &format!("{path}.name"),
@@ -153,12 +159,47 @@ fn check_listener(spec: &TurnServerSpec, listener: &Listener, path: &str, findin
     );
     findings.within(&format!("{path}.port"), (*port).into(), 1, 65535);
     let RelayPorts { from, to } = spec.relay_ports;
-    if *protocol == Protocol::Udp && (from..=to).contains(port) {
+    let over_udp = protocol.transport() == Protocol::Udp;
+    if over_udp && (from..=to).contains(port) {
         let message = rules::UDP_LISTENER_IN_RELAY_PORTS.message;
         findings.add(format!("{path}.port"), *port, message);
     }
-    if *protocol == Protocol::Tcp && *port == spec.admin.port {
+    if !over_udp && *port == spec.admin.port {
         findings.add("spec.admin.port", *port, rules::ADMIN_IS_LISTENER.message);
+    }
+    if over_udp && !proxy_protocol.is_empty() {
+        let message = rules::PROXY_PROTOCOL_OVER_UDP.message;
+        findings.add(format!("{path}.proxyProtocol"), protocol.as_str(), message);
+    }
+}
+
+fn validated_listener(
+    index: usize,
+    listener: Listener,
+    findings: &mut Findings,
+) -> ValidatedListener {
+    let Listener { name, protocol, port, proxy_protocol } = listener;
+    let path = format!("spec.listeners[{index}].proxyProtocol");
+    let load_balancers = check_ranges(&path, &proxy_protocol, 16, findings);
+    ValidatedListener { name, protocol, port, load_balancers }
+}
+
+fn check_tls(spec: &TurnServerSpec, findings: &mut Findings) {
+    match &spec.tls {
+        Some(tls) => {
+            let name = &tls.secret_ref.name;
+            let good = is_subdomain(name);
+            let message = rules::NOT_SECRET_NAME.message;
+            findings.unless(good, "spec.tls.secretRef.name", name.as_str(), message);
+        }
+        None => {
+            let secure =
+                spec.listeners().into_iter().find(|listener| listener.protocol.is_secure());
+            if let Some(listener) = secure {
+                let message = rules::SECURE_WITHOUT_TLS.message;
+                findings.add("spec.listeners", listener.protocol.as_str(), message);
+            }
+        }
     }
 }
 
@@ -397,26 +438,24 @@ fn check_auth(auth: &Auth, findings: &mut Findings) -> CredentialsSource {
 }
 
 fn check_peers(peers: &Peers, findings: &mut Findings) -> (Vec<IpNet>, Vec<IpNet>) {
-    let mut ranges = |field: &str, list: &[String]| {
-        findings.unless(
-            list.len() <= 256,
-            &format!("spec.peers.{field}"),
-            list.len(),
-            "must have at most 256 items",
-        );
-        let mut found = Vec::new();
-        for (index, text) in list.iter().enumerate() {
-            match range(text) {
-                Some(net) => found.push(net),
-                None => {
-                    let path = format!("spec.peers.{field}[{index}]");
-                    findings.add(path, text.as_str(), rules::NOT_CIDR.message);
-                }
+    let Peers { allow, deny } = peers;
+    let allow = check_ranges("spec.peers.allow", allow, 256, findings);
+    (allow, check_ranges("spec.peers.deny", deny, 256, findings))
+}
+
+fn check_ranges(path: &str, list: &[String], most: usize, findings: &mut Findings) -> Vec<IpNet> {
+    let message = format!("must have at most {most} items");
+    findings.unless(list.len() <= most, path, list.len(), &message);
+    let mut found = Vec::new();
+    for (index, text) in list.iter().enumerate() {
+        match range(text) {
+            Some(net) => found.push(net),
+            None => {
+                findings.add(format!("{path}[{index}]"), text.as_str(), rules::NOT_CIDR.message);
             }
         }
-        found
-    };
-    (ranges("allow", &peers.allow), ranges("deny", &peers.deny))
+    }
+    found
 }
 
 /// As CEL's `isCIDR`, which takes no IPv4-mapped range.

@@ -25,6 +25,7 @@ use watches::Watches;
 
 use super::{
     apply::Writer,
+    certificate::CertificateState,
     credentials::CredentialsState,
     dereference::{Dereferenced, ServiceRanges, Stores, dereference},
     desired::{Settings, generated_secret},
@@ -196,19 +197,21 @@ async fn reconcile(turn_server: &TurnServer, context: &Context) -> Result<Action
     let outcome = Outcome { plan, failure };
     report(turn_server, &read, &outcome, context, now).await?;
     match outcome.failure {
-        Some(Failure::Credentials { message, .. } | Failure::Apply { message, .. }) => {
-            Err(Error::Stage(message))
-        }
+        Some(
+            Failure::Credentials { message, .. }
+            | Failure::Certificate { message, .. }
+            | Failure::Apply { message, .. },
+        ) => Err(Error::Stage(message)),
         None => Ok(Action::requeue(revisit(&outcome.plan))),
     }
 }
 
 fn revisit(plan: &Result<Plan, Refused>) -> Duration {
-    let credentials = plan.as_ref().ok().map(|plan| &plan.credentials);
-    match credentials {
-        Some(CredentialsState::Problem { .. }) => REVISIT_SECRET,
-        Some(CredentialsState::Ready | CredentialsState::Missing) | None => REVISIT,
-    }
+    let waits = plan.as_ref().is_ok_and(|plan| {
+        matches!(plan.credentials, CredentialsState::Problem { .. })
+            || matches!(plan.certificate, CertificateState::Problem { .. })
+    });
+    if waits { REVISIT_SECRET } else { REVISIT }
 }
 
 enum Applied {

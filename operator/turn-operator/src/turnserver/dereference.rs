@@ -140,19 +140,11 @@ pub async fn dereference(
         service_ranges: service_ranges.get(client).await,
         others: others(stores, turn_server),
         secret: None,
+        tls_secret: None,
         pods: pods(stores, turn_server, now),
         workloads: workloads(stores, turn_server),
     };
-    let failure = match secret(client, turn_server).await {
-        Ok(secret) => {
-            observed.secret = secret;
-            None
-        }
-        Err(error) => {
-            let message = format!("the Secret cannot be read: {}", api_error::message(&error));
-            Some(Failure::Credentials { reason: Reason::ReadFailed, message })
-        }
-    };
+    let failure = read_secrets(client, turn_server, &mut observed).await.err();
     Dereferenced { observed, children: children(stores, turn_server), failure }
 }
 
@@ -232,11 +224,27 @@ pub(super) fn of_daemon_set(daemon_set: &DaemonSet) -> WorkloadFacts {
     WorkloadFacts { desired, settled, ..of_workload(daemon_set) }
 }
 
-/// The Secret, generated or referenced. None when it does not exist, or the spec is invalid.
-async fn secret(client: &Client, turn_server: &TurnServer) -> kube::Result<Option<Secret>> {
-    let Ok(validated) = Validated::try_from(turn_server) else { return Ok(None) };
-    let name = SecretKeys::of(&validated).secret_name;
-    Api::namespaced(client.clone(), validated.namespace()).get_opt(&name).await
+/// Reads the Secrets that the spec needs. One that does not exist is no failure; when the spec is
+/// invalid none is read.
+async fn read_secrets(
+    client: &Client,
+    turn_server: &TurnServer,
+    observed: &mut Observed,
+) -> Result<(), Failure> {
+    let Ok(validated) = Validated::try_from(turn_server) else { return Ok(()) };
+    let api: Api<Secret> = Api::namespaced(client.clone(), validated.namespace());
+    let reason = Reason::ReadFailed;
+    let message =
+        |error: kube::Error| format!("the Secret cannot be read: {}", api_error::message(&error));
+    let credentials = api.get_opt(&SecretKeys::of(&validated).secret_name).await;
+    observed.secret =
+        credentials.map_err(|error| Failure::Credentials { reason, message: message(error) })?;
+    if let Some(name) = validated.tls_secret_name() {
+        let secret = api.get_opt(name).await;
+        observed.tls_secret =
+            secret.map_err(|error| Failure::Certificate { reason, message: message(error) })?;
+    }
+    Ok(())
 }
 
 fn children(stores: &Stores, turn_server: &TurnServer) -> Vec<ObservedChild> {

@@ -11,7 +11,7 @@ mod workload;
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use ipnet::IpNet;
@@ -19,11 +19,15 @@ use relay_config::{Config, ConfigError, RawConfig};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use turn_api::{Protocol, Validated, Workload};
+use turn_api::{Protocol, Validated, ValidatedListener, Workload};
 
 pub use secret::generated_secret;
 
-use super::{credentials::SecretKeys, observed::Observed};
+use super::{
+    certificate::{self, CertificateState},
+    credentials::SecretKeys,
+    observed::Observed,
+};
 
 /// Where the relay finds its configuration.
 const CONFIG_DIRECTORY: &str = "/etc/turnpike/config";
@@ -31,6 +35,8 @@ const CONFIG_DIRECTORY: &str = "/etc/turnpike/config";
 const CONFIG_FILE: &str = "relay.yaml";
 /// Where the relay finds the shared secrets: one file for each key of the Secret.
 const CREDENTIALS_DIRECTORY: &str = "/etc/turnpike/credentials";
+/// Where the relay finds certificate and key.
+const CERTIFICATE_DIRECTORY: &str = "/etc/turnpike/certificate";
 /// The annotation with the digest of what was applied. It shows that a field was taken away, which
 /// a comparison with what stands there cannot show.
 pub const APPLIED_ANNOTATION: &str = "turnpike.dev/applied";
@@ -215,7 +221,7 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
             alternates: alternates(validated, observed),
         },
         admin: relay_config::Admin { address: admin_address(validated, observed) },
-        tls: None,
+        tls: validated.tls_secret_name().map(|_| tls_files(Path::new(CERTIFICATE_DIRECTORY))),
         log_level: relay_config::LogLevel::default(),
         workers: None,
     }
@@ -225,9 +231,17 @@ fn listeners(validated: &Validated) -> Vec<relay_config::Listener> {
     let protocol = |protocol| match protocol {
         Protocol::Udp => relay_config::Protocol::Udp,
         Protocol::Tcp => relay_config::Protocol::Tcp,
+        Protocol::Tls => relay_config::Protocol::Tls,
+        Protocol::Dtls => relay_config::Protocol::Dtls,
+        Protocol::Auto => relay_config::Protocol::Auto,
     };
-    let listener = |listener: &turn_api::Listener| {
-        relay_config::Listener::new(&listener.name, protocol(listener.protocol), listener.port)
+    let listener = |listener: &ValidatedListener| relay_config::Listener {
+        proxy_protocol: listener.load_balancers().to_vec(),
+        ..relay_config::Listener::new(
+            listener.name(),
+            protocol(listener.protocol()),
+            listener.port(),
+        )
     };
     validated.listeners().iter().map(listener).collect()
 }
@@ -248,15 +262,43 @@ fn alternates(validated: &Validated, observed: &Observed) -> Vec<relay_config::A
         .flat_map(|node| node.advertised(validated.advertised()))
         .filter_map(|(_, public)| public)
         .collect();
-    let listeners = listeners(validated);
+    let certificate = certificate::state(validated, observed.tls_secret.as_ref());
+    let domain = match &certificate {
+        CertificateState::Usable(certificate) => certificate.domain(),
+        CertificateState::NotNeeded | CertificateState::Problem { .. } => None,
+    };
+    let endpoints: Vec<_> = listeners(validated).iter().flat_map(endpoints).collect();
     let at = |address: IpAddr| {
-        listeners.iter().map(move |listener| relay_config::Alternate {
-            protocol: listener.protocol,
-            address: SocketAddr::new(address, listener.port),
-            domain: None,
+        endpoints.iter().map(move |(protocol, port)| relay_config::Alternate {
+            protocol: *protocol,
+            address: SocketAddr::new(address, *port),
+            domain: domain.filter(|_| protocol.is_secure()).map(str::to_owned),
         })
     };
     public.into_iter().flat_map(at).collect()
+}
+
+/// The protocols that clients speak with a listener.
+fn endpoints(listener: &relay_config::Listener) -> Vec<(relay_config::Protocol, u16)> {
+    let protocols = match listener.protocol {
+        relay_config::Protocol::Auto => {
+            vec![relay_config::Protocol::Tcp, relay_config::Protocol::Tls]
+        }
+        other @ (relay_config::Protocol::Udp
+        | relay_config::Protocol::Tcp
+        | relay_config::Protocol::Tls
+        | relay_config::Protocol::Dtls) => vec![other],
+    };
+    protocols.into_iter().map(|protocol| (protocol, listener.port)).collect()
+}
+
+/// Certificate and key in a directory that holds a Secret of the type `kubernetes.io/tls`.
+#[must_use]
+pub fn tls_files(directory: &Path) -> relay_config::Tls {
+    relay_config::Tls {
+        certificate_file: directory.join(certificate::CERTIFICATE_KEY),
+        private_key_file: directory.join(certificate::PRIVATE_KEY_KEY),
+    }
 }
 
 fn secret_files(validated: &Validated) -> Vec<PathBuf> {
@@ -326,7 +368,7 @@ mod tests {
             relay.limits.bits_per_second_per_allocation
         );
         let names = |list: &[(String, u16)]| list.to_vec();
-        let ours: Vec<_> = ours.listeners.iter().map(|l| (l.name.clone(), l.port)).collect();
+        let ours: Vec<_> = ours.listeners().iter().map(|l| (l.name.clone(), l.port)).collect();
         let relay: Vec<_> = relay.listeners.iter().map(|l| (l.name.clone(), l.port)).collect();
         assert_eq!(names(&ours), names(&relay));
     }

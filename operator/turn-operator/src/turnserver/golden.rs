@@ -42,6 +42,9 @@ fn observe(objects: &[Value], now: Timestamp) -> Observed {
         match object["kind"].as_str().unwrap_or_default() {
             "Node" => observed.nodes.push(NodeFacts::from(&read::<Node>(object))),
             "Pod" => observed.pods.push(RelayPod::new(&read::<Pod>(object), now)),
+            "Secret" if object["type"] == "kubernetes.io/tls" => {
+                observed.tls_secret = Some(read::<Secret>(object));
+            }
             "Secret" => observed.secret = Some(read::<Secret>(object)),
             "ServiceCIDR" => ranges.push(read(object)),
             "TurnServer" => {
@@ -148,6 +151,8 @@ fn only_what_a_running_relay_cannot_take_changes_its_pods() {
     assert_eq!(base, pods("{replicas: 3}"));
     assert_eq!(pods(&secret("[a]")), pods(&secret("[b, a]")));
     assert_eq!(base, pods("{realm: other}"));
+    let tls = |secret: &str| format!("{{tls: {{secretRef: {{name: {secret}}}}}}}");
+    assert_ne!(pods(&tls("a")), pods(&tls("b")));
     assert_ne!(base, pods("{listeners: [{name: udp, protocol: UDP, port: 3478}]}"));
     assert_ne!(base, pods("{relayPorts: {from: 62000, to: 63000}}"));
     assert_ne!(base, pods("{pod: {image: other}}"));

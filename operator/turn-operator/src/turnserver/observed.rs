@@ -25,6 +25,8 @@ pub struct Observed {
     pub others: Vec<Validated>,
     /// The Secret with the credentials, generated or referenced.
     pub secret: Option<Secret>,
+    /// The Secret with certificate and key.
+    pub tls_secret: Option<Secret>,
     /// The relays' pods, by name.
     pub pods: Vec<RelayPod>,
     /// The workloads of the regions.

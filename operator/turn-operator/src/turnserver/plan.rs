@@ -5,6 +5,7 @@ use relay_config::ConfigError;
 use turn_api::{Invalid, TurnServer, Validated};
 
 use super::{
+    certificate::{self, CertificateState},
     credentials::{self, CredentialsState},
     desired::{self, Desired, Rendered, Settings},
     observed::Observed,
@@ -32,6 +33,8 @@ pub struct Plan {
     pub port_problem: Option<PortProblem>,
     /// What is to be done about its Secret.
     pub credentials: CredentialsState,
+    /// What is known of its certificate.
+    pub certificate: CertificateState,
     /// What there should be. Applied only when [`Plan::may_apply`].
     pub desired: Desired,
     /// The workloads, by name, that are not to be applied yet: another region goes first.
@@ -67,6 +70,7 @@ impl Plan {
             held_back: rollout::held_back(&validated, observed, &desired),
             port_problem: ports::find_problem(&validated, observed),
             credentials: credentials::state(&validated, observed.secret.as_ref()),
+            certificate: certificate::state(&validated, observed.tls_secret.as_ref()),
             desired,
             validated,
         })
@@ -77,6 +81,7 @@ impl Plan {
     #[must_use]
     pub fn may_apply(&self) -> bool {
         let credentials = !matches!(self.credentials, CredentialsState::Problem { .. });
-        self.port_problem.is_none() && credentials
+        let certificate = !matches!(self.certificate, CertificateState::Problem { .. });
+        self.port_problem.is_none() && credentials && certificate
     }
 }

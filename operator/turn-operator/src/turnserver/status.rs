@@ -14,6 +14,7 @@ use turn_api::{
 };
 
 use super::{
+    certificate::CertificateState,
     credentials::{CredentialsState, SecretKeys},
     names,
     observed::Observed,
@@ -35,6 +36,13 @@ pub enum Failure {
     /// The Secret could not be read or created.
     Credentials {
         /// `ReadFailed`, `ApplyFailed` or `NotOwned`.
+        reason: Reason,
+        /// What the API server said.
+        message: String,
+    },
+    /// The Secret with the certificate could not be read.
+    Certificate {
+        /// `ReadFailed`.
         reason: Reason,
         /// What the API server said.
         message: String,
@@ -79,7 +87,7 @@ pub fn status(
     now: Timestamp,
 ) -> TurnServerStatus {
     let previous = turn_server.status.clone().unwrap_or_default();
-    let findings = findings(observed, outcome);
+    let findings = findings(observed, outcome, now);
     let generation = turn_server.metadata.generation;
     let conditions = findings
         .into_iter()
@@ -100,7 +108,7 @@ pub fn status(
                 active_key: keys.active_key().to_owned(),
                 secret_name: keys.secret_name,
             });
-            relays::fill(&mut status, &plan.validated, observed);
+            relays::fill(&mut status, plan, observed, now);
         }
         // Relays of an older spec may run still: what was said of them stays.
         Err(_) => {
@@ -116,7 +124,11 @@ pub fn status(
     status
 }
 
-fn findings(observed: &Observed, outcome: &Outcome) -> Vec<(ConditionType, Finding)> {
+fn findings(
+    observed: &Observed,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Vec<(ConditionType, Finding)> {
     let accepted = match &outcome.plan {
         Ok(_) => Finding::yes("the spec can be carried out"),
         Err(refused) => Finding::no(Reason::Invalid, refused.to_string()),
@@ -125,6 +137,7 @@ fn findings(observed: &Observed, outcome: &Outcome) -> Vec<(ConditionType, Findi
         (ConditionType::Accepted, accepted),
         (ConditionType::PortsAllocated, ports_allocated(outcome)),
         (ConditionType::CredentialsReady, credentials_ready(outcome)),
+        (ConditionType::CertificateReady, certificate_ready(outcome, now)),
         (ConditionType::Available, available(observed, outcome)),
     ];
     let ready = sum(&parts);
@@ -157,13 +170,32 @@ fn credentials_ready(outcome: &Outcome) -> Finding {
     }
 }
 
+fn certificate_ready(outcome: &Outcome, now: Timestamp) -> Finding {
+    let Ok(plan) = &outcome.plan else { return Finding::waiting(NOT_ACCEPTED) };
+    match (&outcome.failure, &plan.certificate) {
+        (_, CertificateState::NotNeeded) => Finding::yes("no listener needs a certificate"),
+        (Some(Failure::Certificate { reason, message }), _) => Finding::no(*reason, message),
+        // The Secrets are read one after the other.
+        (Some(Failure::Credentials { .. }), _) => Finding::waiting("waits for the credentials"),
+        (_, CertificateState::Problem { reason, message }) => Finding::no(*reason, message),
+        (_, CertificateState::Usable(certificate)) => match certificate.refusal(now) {
+            Some((reason, message)) => Finding::no(reason, message),
+            None => Finding::yes(certificate.summary()),
+        },
+    }
+}
+
 fn available(observed: &Observed, outcome: &Outcome) -> Finding {
     let Ok(plan) = &outcome.plan else { return Finding::waiting(NOT_ACCEPTED) };
     match &outcome.failure {
         Some(Failure::Apply { reason, message }) => Finding::no(*reason, message),
         Some(Failure::Credentials { .. }) => Finding::waiting("waits for the credentials"),
+        Some(Failure::Certificate { .. }) => Finding::waiting("waits for the certificate"),
         None if plan.port_problem.is_some() => Finding::waiting("waits for the ports"),
-        None if !plan.may_apply() => Finding::waiting("waits for the credentials"),
+        None if matches!(plan.credentials, CredentialsState::Problem { .. }) => {
+            Finding::waiting("waits for the credentials")
+        }
+        None if !plan.may_apply() => Finding::waiting("waits for the certificate"),
         None => available::available(plan, observed),
     }
 }

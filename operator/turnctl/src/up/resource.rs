@@ -1,6 +1,6 @@
 //! A `TurnServer` as far as one machine can be it: one relay, at one address.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, path::Path};
 
 use super::manifest::Manifest;
 use anyhow::{Context, bail};
@@ -14,8 +14,9 @@ use relay_config::RawConfig;
 use tempfile::TempDir;
 use turn_api::{Addresses, CredentialsSource, TurnServer, TurnServerStatus, Validated, Workload};
 use turn_operator::turnserver::{
+    certificate::{self, CERTIFICATE_KEY, CertificateState, PRIVATE_KEY_KEY},
     credentials::{CredentialsState, SecretKeys, state},
-    desired::{Settings, generated_secret, relay_config},
+    desired::{Settings, generated_secret, relay_config, tls_files},
     observed::{NodeFacts, Observed, WorkloadFacts},
     plan::Plan,
     relay_pod::RelayPod,
@@ -33,6 +34,7 @@ pub(super) struct Local {
     turn_server: TurnServer,
     validated: Validated,
     secret: Secret,
+    tls_secret: Option<Secret>,
     /// The relay's configuration.
     pub(super) config: RawConfig,
     pub(super) credential_ttl_seconds: u32,
@@ -48,7 +50,8 @@ pub(super) fn on_this_machine(manifest: Manifest, address: IpAddr) -> anyhow::Re
     let mut turn_server = document.turn_server;
     let notes = reduce(&mut turn_server);
     let validated = Validated::try_from(&turn_server)?;
-    let secret = secret(&validated, secrets)?;
+    let tls_secret = tls_secret(&validated, &secrets)?;
+    let secret = secret(&validated, &secrets)?;
     if let CredentialsState::Problem { message, .. } = state(&validated, Some(&secret)) {
         bail!(message);
     }
@@ -58,20 +61,34 @@ pub(super) fn on_this_machine(manifest: Manifest, address: IpAddr) -> anyhow::Re
     config.admin.address.set_ip(address);
     config.auth.shared_secrets = Vec::new();
     for key in SecretKeys::of(&validated).keys {
-        let content = secret.data.as_ref().and_then(|data| data.get(&key)).cloned();
         let path = directory.path().join(&key);
-        std::fs::write(&path, content.unwrap_or_default().0).context("no file for the secret")?;
+        write_value(&secret, &key, &path)?;
         config.auth.shared_secrets.push(path);
+    }
+    if let (Some(secret), Some(tls)) = (&tls_secret, &mut config.tls) {
+        // A folder of its own: the keys of two Secrets may have the same names.
+        let folder = directory.path().join("tls.secretRef");
+        std::fs::create_dir(&folder).context("no folder for the certificate")?;
+        *tls = tls_files(&folder);
+        write_value(secret, CERTIFICATE_KEY, &tls.certificate_file)?;
+        write_value(secret, PRIVATE_KEY_KEY, &tls.private_key_file)?;
     }
     Ok(Local {
         credential_ttl_seconds: validated.credential_ttl_seconds(),
         turn_server,
         validated,
         secret,
+        tls_secret,
         config,
         notes,
         _secrets: directory,
     })
+}
+
+/// Writes what a Secret holds under a key.
+fn write_value(secret: &Secret, key: &str, path: &Path) -> anyhow::Result<()> {
+    let value = secret.data.as_ref().and_then(|data| data.get(key)).cloned().unwrap_or_default();
+    std::fs::write(path, value.0).context("no file for the secret")
 }
 
 /// One machine is one node with one relay. What is left out is said.
@@ -99,7 +116,7 @@ fn reduce(turn_server: &mut TurnServer) -> Vec<String> {
 }
 
 /// The Secret of the manifest, or a new one as the operator would generate it.
-fn secret(validated: &Validated, given: Vec<Secret>) -> anyhow::Result<Secret> {
+fn secret(validated: &Validated, given: &[Secret]) -> anyhow::Result<Secret> {
     let mut secret = match validated.credentials() {
         CredentialsSource::Generated => {
             let mut entropy = [0; 32];
@@ -107,18 +124,35 @@ fn secret(validated: &Validated, given: Vec<Secret>) -> anyhow::Result<Secret> {
             generated_secret(validated, &entropy)
         }
         CredentialsSource::Referenced { name, .. } => {
-            let found =
-                given.into_iter().find(|secret| secret.metadata.name.as_ref() == Some(name));
-            found.with_context(|| {
-                format!("spec.auth.secretRef.name: {name:?} must be a Secret in the same file")
-            })?
+            find(given, name, "spec.auth.secretRef.name")?
         }
     };
-    // As the API server stores it.
+    store(&mut secret);
+    Ok(secret)
+}
+
+/// The Secret of the manifest with certificate and key, if a listener needs them.
+fn tls_secret(validated: &Validated, given: &[Secret]) -> anyhow::Result<Option<Secret>> {
+    let Some(name) = validated.tls_secret_name() else { return Ok(None) };
+    let mut secret = find(given, name, "spec.tls.secretRef.name")?;
+    store(&mut secret);
+    if let CertificateState::Problem { message, .. } = certificate::state(validated, Some(&secret))
+    {
+        bail!(message);
+    }
+    Ok(Some(secret))
+}
+
+fn find(given: &[Secret], name: &str, field: &str) -> anyhow::Result<Secret> {
+    let found = given.iter().find(|secret| secret.metadata.name.as_deref() == Some(name)).cloned();
+    found.with_context(|| format!("{field}: {name:?} must be a Secret in the same file"))
+}
+
+/// As the API server does it.
+fn store(secret: &mut Secret) {
     let texts = secret.string_data.take().unwrap_or_default();
     let texts = texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes())));
     secret.data.get_or_insert_default().extend(texts);
-    Ok(secret)
 }
 
 impl Local {
@@ -134,6 +168,7 @@ impl Local {
                 ..NodeFacts::default()
             }],
             secret: Some(self.owned_secret()),
+            tls_secret: self.tls_secret.clone(),
             pods: vec![RelayPod {
                 name: format!("{}-{NODE}", self.validated.name()),
                 node: Some(NODE.to_owned()),

@@ -14,7 +14,8 @@ use crate::turnserver::names;
 
 pub(super) fn network_policy(validated: &Validated) -> NetworkPolicy {
     let name = validated.name();
-    let listeners = validated.listeners().iter().map(|l| port(l.protocol, l.port));
+    let listeners = validated.listeners().iter();
+    let listeners = listeners.map(|l| port(l.protocol().transport(), l.port()));
     let open = NetworkPolicyIngressRule {
         from: None,
         ports: Some(listeners.chain([relayed(validated.relay_ports())]).collect()),

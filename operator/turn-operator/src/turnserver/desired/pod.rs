@@ -16,7 +16,8 @@ use k8s_openapi::{
 use turn_api::{PodSettings, Protocol, Validated, ValidatedRegion, Workload};
 
 use super::{
-    CONFIG_DIRECTORY, CONFIG_FILE, CREDENTIALS_DIRECTORY, RESTART_ANNOTATION, Rendered, Settings,
+    CERTIFICATE_DIRECTORY, CONFIG_DIRECTORY, CONFIG_FILE, CREDENTIALS_DIRECTORY,
+    RESTART_ANNOTATION, Rendered, Settings,
 };
 use crate::turnserver::{credentials::SecretKeys, names};
 
@@ -139,10 +140,7 @@ fn container(validated: &Validated, settings: &Settings) -> Container {
         readiness_probe: Some(probe(validated, "/readyz", 2, 3)),
         // The relay's last log line, when it has written no other last words.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: Some(vec![
-            mount("config", CONFIG_DIRECTORY),
-            mount("credentials", CREDENTIALS_DIRECTORY),
-        ]),
+        volume_mounts: Some(mounts(validated)),
         ..Container::default()
     }
 }
@@ -172,7 +170,8 @@ fn ports(validated: &Validated) -> Vec<ContainerPort> {
         name: name.map(str::to_owned),
         host_ip: None,
     };
-    let listeners = validated.listeners().iter().map(|l| port(l.protocol, l.port, None));
+    let listeners = validated.listeners().iter();
+    let listeners = listeners.map(|l| port(l.protocol().transport(), l.port(), None));
     listeners
         .chain([
             port(Protocol::Udp, validated.relay_ports().from, Some("relayed")),
@@ -225,16 +224,30 @@ fn volumes(validated: &Validated) -> Vec<Volume> {
         }),
         ..Volume::default()
     };
-    let credentials = Volume {
-        name: "credentials".to_owned(),
+    let credentials = secret_volume("credentials", &SecretKeys::of(validated).secret_name);
+    let certificate = validated.tls_secret_name().map(|name| secret_volume("certificate", name));
+    [config, credentials].into_iter().chain(certificate).collect()
+}
+
+fn secret_volume(name: &str, secret_name: &str) -> Volume {
+    Volume {
+        name: name.to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(SecretKeys::of(validated).secret_name),
+            secret_name: Some(secret_name.to_owned()),
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
-    };
-    vec![config, credentials]
+    }
+}
+
+fn mounts(validated: &Validated) -> Vec<VolumeMount> {
+    let certificate =
+        validated.tls_secret_name().map(|_| mount("certificate", CERTIFICATE_DIRECTORY));
+    [mount("config", CONFIG_DIRECTORY), mount("credentials", CREDENTIALS_DIRECTORY)]
+        .into_iter()
+        .chain(certificate)
+        .collect()
 }
 
 fn mount(name: &str, path: &str) -> VolumeMount {

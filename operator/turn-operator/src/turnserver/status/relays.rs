@@ -2,22 +2,36 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use k8s_openapi::jiff::Timestamp;
 use turn_api::{
-    Protocol, RegionStatus, RelayStatus, TurnServerStatus, Validated, Workload, conditions::Reason,
+    Protocol, RegionStatus, RelayStatus, TurnServerStatus, Validated, ValidatedListener, Workload,
+    conditions::Reason,
 };
 
 use crate::turnserver::{
+    certificate::{Certificate, CertificateState},
     observed::Observed,
+    plan::Plan,
     relay_pod::{Problem, RelayPod},
 };
 
 /// A port that browsers refuse (the Fetch standard's bad ports, of those that TURN could be on).
 const DNS_PORT: u16 = 53;
 
-pub(super) fn fill(status: &mut TurnServerStatus, validated: &Validated, observed: &Observed) {
+pub(super) fn fill(
+    status: &mut TurnServerStatus,
+    plan: &Plan,
+    observed: &Observed,
+    now: Timestamp,
+) {
+    let Plan { validated, certificate, .. } = plan;
+    let certificate = match certificate {
+        CertificateState::Usable(usable) => Some(usable).filter(|it| it.refusal(now).is_none()),
+        CertificateState::NotNeeded | CertificateState::Problem { .. } => None,
+    };
     status.regions = regions(validated, observed);
     status.desired_replicas = status.regions.iter().map(|region| region.desired).sum();
-    status.urls = urls(validated, observed);
+    status.urls = urls(validated, certificate, observed);
     let present = || observed.pods.iter().filter(|pod| !pod.ended);
     status.replicas = count(present().filter(|pod| !pod.draining));
     status.ready_replicas = count(present().filter(|pod| pod.ready));
@@ -69,29 +83,68 @@ fn addresses(pod: &RelayPod, validated: &Validated, observed: &Observed) -> Vec<
     both.filter_map(|(_, public)| public).collect()
 }
 
-fn urls(validated: &Validated, observed: &Observed) -> Vec<String> {
+/// First what every client can use, then what needs a certificate: by each address that it is valid
+/// for, and by its domain where it is not valid for all. Never DTLS, which no browser speaks with a
+/// relay: libwebrtc would take it for UDP and wait for an answer that does not come.
+fn urls(
+    validated: &Validated,
+    certificate: Option<&Certificate>,
+    observed: &Observed,
+) -> Vec<String> {
     let ready = observed.pods.iter().filter(|pod| pod.ready);
     let addresses: BTreeSet<IpAddr> =
         ready.flat_map(|pod| addresses(pod, validated, observed)).collect();
-    let listeners: BTreeSet<(Protocol, u16)> = validated
-        .listeners()
-        .iter()
-        .filter(|listener| listener.port != DNS_PORT)
-        .map(|listener| (listener.protocol, listener.port))
-        .collect();
-    let url = |address: &IpAddr, (protocol, port): (Protocol, u16)| {
-        let host = match address {
-            IpAddr::V4(v4) => v4.to_string(),
-            IpAddr::V6(v6) => format!("[{v6}]"),
-        };
-        let transport = protocol.as_str().to_lowercase();
-        format!("turn:{host}:{port}?transport={transport}")
+    let plain = endpoints(validated, |protocol| match protocol {
+        Protocol::Udp => Some(Protocol::Udp),
+        Protocol::Tcp | Protocol::Auto => Some(Protocol::Tcp),
+        Protocol::Tls | Protocol::Dtls => None,
+    });
+    let secure = endpoints(validated, |protocol| match protocol {
+        Protocol::Tls | Protocol::Auto => Some(Protocol::Tcp),
+        Protocol::Udp | Protocol::Tcp | Protocol::Dtls => None,
+    });
+    let all = addresses.iter().map(|address| host(*address));
+    let named = certificate.into_iter().flat_map(|it| hosts(it, &addresses));
+    urls_of("turn", all, &plain).into_iter().chain(urls_of("turns", named, &secure)).collect()
+}
+
+/// The transports and ports that clients can be told, of the listeners that have a transport.
+fn endpoints(
+    validated: &Validated,
+    transport: impl Fn(Protocol) -> Option<Protocol>,
+) -> BTreeSet<(Protocol, u16)> {
+    let listeners = validated.listeners().iter().filter(|listener| listener.port() != DNS_PORT);
+    let endpoint =
+        |listener: &ValidatedListener| Some((transport(listener.protocol())?, listener.port()));
+    listeners.filter_map(endpoint).collect()
+}
+
+fn hosts(certificate: &Certificate, addresses: &BTreeSet<IpAddr>) -> Vec<String> {
+    let covered = addresses.iter().filter(|address| certificate.covers(**address));
+    let mut hosts: Vec<_> = covered.map(|address| host(*address)).collect();
+    if hosts.len() < addresses.len() {
+        hosts.extend(certificate.domain().map(str::to_owned));
+    }
+    hosts
+}
+
+fn host(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
+}
+
+fn urls_of(
+    scheme: &str,
+    hosts: impl Iterator<Item = String>,
+    endpoints: &BTreeSet<(Protocol, u16)>,
+) -> Vec<String> {
+    let url = |host: &str, (transport, port): &(Protocol, u16)| {
+        format!("{scheme}:{host}:{port}?transport={}", transport.as_str().to_lowercase())
     };
-    let url = &url;
-    addresses
-        .iter()
-        .flat_map(|address| listeners.iter().map(move |listener| url(address, *listener)))
-        .collect()
+    let of_host = |host: String| endpoints.iter().map(|it| url(&host, it)).collect::<Vec<_>>();
+    hosts.flat_map(of_host).collect()
 }
 
 /// A relay that is ready but whose node has no address of the kind that the spec asks for.

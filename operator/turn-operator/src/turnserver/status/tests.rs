@@ -69,7 +69,17 @@ fn every_condition_is_there_from_the_first_visit() {
     let server = turn_server("{}");
     let status = status_of(&server, &an_empty_cluster());
     let types: Vec<&str> = status.conditions.iter().map(|c| c.type_.as_str()).collect();
-    assert_eq!(types, ["Ready", "Accepted", "PortsAllocated", "CredentialsReady", "Available"]);
+    assert_eq!(
+        types,
+        [
+            "Ready",
+            "Accepted",
+            "PortsAllocated",
+            "CredentialsReady",
+            "CertificateReady",
+            "Available"
+        ]
+    );
     assert!(status.conditions.iter().all(|c| c.observed_generation == Some(3)));
     assert_eq!(status.observed_generation, Some(3));
     check(&status, ConditionType::Available, "False RollingOut", "0 of 1 relays");
