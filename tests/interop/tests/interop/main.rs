@@ -103,9 +103,14 @@ fn main() -> ExitCode {
             turn_client::keeps_an_allocation_over_tcp,
         ),
         trial(
-            "turn_client_proto_keeps_an_allocation_with_sha256",
+            "turn_client_proto_keeps_an_allocation_of_a_hidden_name",
             &[],
-            turn_client::keeps_an_allocation_with_sha256,
+            turn_client::keeps_an_allocation_of_a_hidden_name,
+        ),
+        trial(
+            "turn_client_proto_has_addresses_of_both_families",
+            &[],
+            turn_client::has_addresses_of_both_families,
         ),
         trial(
             "amplification_is_never_more_than_coturns",

@@ -18,6 +18,9 @@ use crate::program::{self, free_port};
 /// The shared secret of all relays.
 pub(crate) const SECRET: &str = "north-by-northwest";
 
+/// A user of all relays, with a password of its own.
+pub(crate) const USER: (&str, &str) = ("bob", "thornhill");
+
 /// How long the start may take, on a busy machine.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
@@ -38,6 +41,7 @@ impl Relay {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("relay.yaml");
         fs::write(folder.path().join("secret"), SECRET)?;
+        fs::write(folder.path().join("password"), USER.1)?;
         fs::write(&config, configuration(&folder, port, admin, more).to_string())?;
         let child = Command::new(program::path("turn-relay")?)
             .arg("--config")
@@ -100,11 +104,12 @@ pub(crate) fn credentials() -> anyhow::Result<(String, String)> {
 
 fn configuration(folder: &TempDir, port: u16, admin: u16, more: &Value) -> Value {
     let listener = |protocol: &str| json!({"name": protocol, "protocol": protocol, "port": port});
+    let user = json!({"name": USER.0, "passwordFile": folder.path().join("password")});
     let mut config = json!({
         "realm": "interop.example.org",
         "addresses": ["127.0.0.1"],
         "listeners": [listener("UDP"), listener("TCP")],
-        "auth": {"sharedSecrets": [folder.path().join("secret")]},
+        "auth": {"sharedSecrets": [folder.path().join("secret")], "users": [user]},
         "peers": {"allow": ["127.0.0.0/8", "::1/128"]},
         "limits": {"allocationsPerUser": 100},
         "admin": {"address": format!("127.0.0.1:{admin}")},

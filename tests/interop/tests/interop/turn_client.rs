@@ -8,15 +8,19 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
+use serde_json::json;
 use turn_client_proto::{
     api::{Transmit, TurnClientApi, TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet},
-    stun::Instant,
+    stun::{Instant, auth::Feature},
     tcp::TurnClientTcp,
-    types::{TransportType, TurnCredentials, stun::message::IntegrityAlgorithm},
+    types::{AddressFamily, TransportType, TurnCredentials, stun::message::IntegrityAlgorithm},
     udp::TurnClientUdp,
 };
 
-use crate::{relay, up::Up};
+use crate::{
+    relay::{self, Relay},
+    up::Up,
+};
 
 /// How long a socket waits before the client is asked again what it wants to send.
 const TURN: Duration = Duration::from_millis(20);
@@ -37,23 +41,49 @@ const TO_CLIENT: &[u8] = b"to the client...";
 
 /// A permission, a channel, twenty minutes of the client's clock, and an end, over UDP.
 pub(crate) fn keeps_an_allocation_over_udp() -> anyhow::Result<()> {
-    with_udp(IntegrityAlgorithm::Sha1)
-}
-
-/// The same with messages that are signed by SHA-256.
-pub(crate) fn keeps_an_allocation_with_sha256() -> anyhow::Result<()> {
-    with_udp(IntegrityAlgorithm::Sha256)
-}
-
-fn with_udp(integrity: IntegrityAlgorithm) -> anyhow::Result<()> {
     let up = Up::start()?;
+    let (link, local, server) = udp_link(up.port)?;
+    let config = config(&up)?;
+    live_and_die(&link, || TurnClientUdp::allocate(local, server, config.clone()))
+}
+
+/// A socket for the server on a port of loopback, and both of its addresses.
+fn udp_link(port: u16) -> anyhow::Result<(Link, SocketAddr, SocketAddr)> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.connect(("127.0.0.1", up.port))?;
+    socket.connect(("127.0.0.1", port))?;
     socket.set_read_timeout(Some(TURN))?;
     let (local, server) = (socket.local_addr()?, socket.peer_addr()?);
-    let link = Link::Udp(socket);
-    let config = config(&up, integrity)?;
+    Ok((Link::Udp(socket), local, server))
+}
+
+/// The same with messages that name nobody: the server finds the user by a hash.
+pub(crate) fn keeps_an_allocation_of_a_hidden_name() -> anyhow::Result<()> {
+    let relay = Relay::start(&json!({}))?;
+    let (name, password) = relay::USER;
+    let mut config = TurnConfig::new(TurnCredentials::new(name, password));
+    config.set_supported_integrity(IntegrityAlgorithm::Sha256);
+    config.set_anonymous_username(Feature::Required);
+    let (link, local, server) = udp_link(relay.port)?;
     live_and_die(&link, || TurnClientUdp::allocate(local, server, config.clone()))
+}
+
+/// One allocation with an address of each family, which relay to peers of their own.
+pub(crate) fn has_addresses_of_both_families() -> anyhow::Result<()> {
+    let relay = Relay::start(&json!({"addresses": ["127.0.0.1", "::1"]}))?;
+    let (username, password) = relay::credentials()?;
+    let mut config = with_sha256(TurnConfig::new(TurnCredentials::new(&username, &password)));
+    config.add_address_family(AddressFamily::IPV6);
+    let (link, local, server) = udp_link(relay.port)?;
+    let mut driver = Driver::new(TurnClientUdp::allocate(local, server, config), &link);
+    let relayed = [driver.allocated()?, driver.allocated()?];
+    for relayed in relayed {
+        let peer = UdpSocket::bind((relayed.ip(), 0))?;
+        peer.set_read_timeout(Some(PATIENCE))?;
+        // No channel: this client would give both peers the same number.
+        driver.permit(&peer, relayed)?;
+    }
+    ensure!(relayed[0].is_ipv4() != relayed[1].is_ipv4(), "of one family: {relayed:?}");
+    Ok(())
 }
 
 /// The same over TCP.
@@ -63,7 +93,7 @@ pub(crate) fn keeps_an_allocation_over_tcp() -> anyhow::Result<()> {
     stream.set_read_timeout(Some(TURN))?;
     let (local, server) = (stream.local_addr()?, stream.peer_addr()?);
     let link = Link::Tcp(stream);
-    let config = config(&up, IntegrityAlgorithm::Sha1)?;
+    let config = config(&up)?;
     live_and_die(&link, || TurnClientTcp::allocate(local, server, config.clone()))
 }
 
@@ -78,7 +108,7 @@ pub(crate) fn exchanges_while(
     socket.connect(server)?;
     socket.set_read_timeout(Some(TURN))?;
     let (username, password) = relay::credentials()?;
-    let config = TurnConfig::new(TurnCredentials::new(&username, &password));
+    let config = with_sha256(TurnConfig::new(TurnCredentials::new(&username, &password)));
     let client = TurnClientUdp::allocate(socket.local_addr()?, server, config);
     let link = Link::Udp(socket);
     let peer = UdpSocket::bind((local, 0))?;
@@ -93,14 +123,17 @@ pub(crate) fn exchanges_while(
     Ok(count)
 }
 
-/// With the credential that `turnctl up` printed.
-fn config(up: &Up, integrity: IntegrityAlgorithm) -> anyhow::Result<TurnConfig> {
+/// With the credential that `turnctl up` printed, and the better signature that both know: SHA-256.
+fn config(up: &Up) -> anyhow::Result<TurnConfig> {
     let server = &up.printed["iceServers"][0];
     let text = |of: &str| server[of].as_str().with_context(|| format!("no {of} in {server}"));
     let credentials = TurnCredentials::new(text("username")?, text("credential")?);
-    let mut config = TurnConfig::new(credentials);
-    config.set_supported_integrity(integrity);
-    Ok(config)
+    Ok(with_sha256(TurnConfig::new(credentials)))
+}
+
+fn with_sha256(mut config: TurnConfig) -> TurnConfig {
+    config.add_supported_integrity(IntegrityAlgorithm::Sha256);
+    config
 }
 
 fn live_and_die<C: TurnClientApi>(link: &Link, allocate: impl Fn() -> C) -> anyhow::Result<()> {
@@ -168,14 +201,18 @@ impl<'a, C: TurnClientApi> Driver<'a, C> {
     /// An allocation with a channel to the peer, tried out; its relayed address.
     fn with_channel(&mut self, peer: &UdpSocket) -> anyhow::Result<SocketAddr> {
         let relayed = self.allocated()?;
-        let (udp, address) = (TransportType::Udp, peer.local_addr()?);
-        self.client.create_permission(udp, address.ip(), self.now)?;
-        self.until(|event| matches!(event, TurnEvent::PermissionCreated(..)))?;
-        self.exchange(peer, relayed)?;
-        self.client.bind_channel(udp, address, self.now)?;
+        self.permit(peer, relayed)?;
+        self.client.bind_channel(TransportType::Udp, peer.local_addr()?, self.now)?;
         self.until(|event| matches!(event, TurnEvent::ChannelCreated(..)))?;
         self.exchange(peer, relayed)?;
         Ok(relayed)
+    }
+
+    /// A permission for the peer, tried out.
+    fn permit(&mut self, peer: &UdpSocket, relayed: SocketAddr) -> anyhow::Result<()> {
+        self.client.create_permission(TransportType::Udp, peer.local_addr()?.ip(), self.now)?;
+        self.until(|event| matches!(event, TurnEvent::PermissionCreated(..)))?;
+        self.exchange(peer, relayed)
     }
 
     fn live(&mut self, peer: &UdpSocket) -> anyhow::Result<()> {
