@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
+use turn_proto::Transport;
 
 /// How bad a link is.
 #[derive(Debug, Clone, Copy)]
@@ -27,16 +28,23 @@ impl Link {
         }
     }
 
-    /// When a datagram arrives, counted from its sending: never, once or twice.
-    pub(crate) fn arrivals(self, rng: &mut impl Rng) -> impl Iterator<Item = Duration> {
+    /// When a datagram arrives, counted from its sending: never, once or twice. What goes over a
+    /// stream arrives once, and in order.
+    pub(crate) fn arrivals(
+        self,
+        transport: Transport,
+        rng: &mut impl Rng,
+    ) -> impl Iterator<Item = Duration> {
+        let stream = transport == Transport::Tcp;
         let times = match rng.random_range(..1000_u32) {
+            _ if stream => 1,
             draw if draw < self.loss => 0,
             draw if draw < self.loss + self.twice => 2,
             _ => 1,
         };
-        let mut late = [Duration::ZERO; 2];
-        for late in &mut late {
-            *late = self.delay + self.jitter.mul_f64(rng.random());
+        let mut late = [self.delay; 2];
+        if !stream {
+            late.iter_mut().for_each(|late| *late += self.jitter.mul_f64(rng.random()));
         }
         late.into_iter().take(times)
     }

@@ -1,4 +1,4 @@
-//! Runs the simulation: `cargo run --release -p simulation -- --seed 7`, or `--count 10000`.
+//! Runs the simulation: `cargo run -p simulation -- --seed 7`, or `--count 10000`.
 
 use std::{
     io::{Write, stdout},
@@ -21,17 +21,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let Arguments { seed, count } = Arguments::parse();
     let mut out = stdout();
-    for seed in seed..seed.saturating_add(count) {
-        let said = match simulation::run(seed) {
-            Ok(summary) => writeln!(out, "seed {seed}: {summary:?}"),
-            Err(broken) => {
-                let _unread = writeln!(out, "{broken}");
-                return ExitCode::FAILURE;
-            }
-        };
-        if said.is_err() {
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    let (said, code) = match simulation::run_all(seed..seed.saturating_add(count)) {
+        Ok(summary) => (writeln!(out, "{count} seeds: {summary:?}"), ExitCode::SUCCESS),
+        Err(broken) => (writeln!(out, "{broken}"), ExitCode::FAILURE),
+    };
+    if said.is_err() { ExitCode::FAILURE } else { code }
 }

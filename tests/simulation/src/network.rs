@@ -2,17 +2,27 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, time::Instant};
 
+use turn_proto::FiveTuple;
+
 /// Something that happens at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
-    /// A datagram arrives at the relay's listener.
-    AtListener { from: SocketAddr, bytes: Vec<u8> },
+    /// A message arrives at the relay's listener.
+    AtListener { from: FiveTuple, bytes: Vec<u8> },
     /// A datagram arrives at a relayed address.
     AtRelayed { to: SocketAddr, from: SocketAddr, bytes: Vec<u8> },
-    /// A datagram arrives at a client or a peer.
-    AtHost { to: SocketAddr, from: SocketAddr, bytes: Vec<u8> },
+    /// A message arrives at a client.
+    AtClient { to: FiveTuple, bytes: Vec<u8> },
+    /// A datagram arrives at a peer.
+    AtPeer { to: SocketAddr, from: SocketAddr, bytes: Vec<u8> },
+    /// A client's connection ends.
+    Disconnect(FiveTuple),
     /// A person does what it had in mind for now.
     Wake(usize),
+    /// A prober does.
+    Probe(usize),
+    /// The relay's owner does.
+    Operate,
 }
 
 /// Events, ordered by their time, and where that is the same by the order in which they came in.

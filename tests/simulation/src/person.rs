@@ -1,29 +1,30 @@
-//! Somebody at one end: a client that comes, talks with peers and goes, or a stranger.
+//! An honest client: it comes, talks with peers over the client core, and goes.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use rand::{Rng, RngExt};
 use turn_auth::{TimeLimitedCredential, UnixSeconds};
 use turn_client::{Client, Config, Credentials, Event, Input, Operation, Profile};
+use turn_proto::{FiveTuple, Transport};
 
 use crate::{
-    oracle::Broken,
-    relay::{listener, secret},
+    relay::five_tuple,
+    rules::{listener, secret},
 };
 
-/// What a person is.
+/// Who a person is, and what it wants.
 pub(crate) struct Person {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: FiveTuple,
     client: Client,
     peers: Vec<SocketAddr>,
     /// What it still wants to send.
     left: u32,
     /// Whether it ends its allocation when it goes; some just vanish.
     polite: bool,
-    gone: bool,
+    pub(crate) gone: bool,
     arrived: bool,
     sent: u64,
     pub(crate) echoed: u64,
@@ -34,31 +35,44 @@ pub(crate) struct Person {
 pub(crate) struct Wish {
     pub(crate) messages: Vec<Vec<u8>>,
     pub(crate) wake_at: Option<Instant>,
+    pub(crate) disconnects: bool,
+}
+
+/// What a person is made of.
+pub(crate) struct Birth {
+    pub(crate) address: SocketAddr,
+    pub(crate) user: u16,
+    pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) expires_at: UnixSeconds,
+    /// Of the secret that its credential is made with.
+    pub(crate) generation: u8,
 }
 
 impl Person {
-    pub(crate) fn new(
-        index: u16,
-        user: u16,
-        peers: Vec<SocketAddr>,
-        expires_at: UnixSeconds,
-        rng: &mut impl Rng,
-    ) -> Self {
-        let minted = TimeLimitedCredential::mint(&secret(0), &format!("user-{user}"), expires_at);
+    pub(crate) fn new(birth: Birth, rng: &mut impl Rng) -> Self {
+        let Birth { address, user, peers, expires_at, generation } = birth;
+        let secret = secret(generation);
+        let minted = TimeLimitedCredential::mint(&secret, &format!("user-{user}"), expires_at);
         let profile = [Profile::LIBWEBRTC, Profile::NICER][rng.random_range(..2_usize)];
         #[expect(clippy::expect_used, reason = "the name is short")]
         let credentials = Credentials::new(minted.username, minted.password).expect("short");
+        let stream = rng.random_range(..4_u32) == 0;
+        let (transport, client_transport) = if stream {
+            (Transport::Tcp, turn_client::Transport::Stream)
+        } else {
+            (Transport::Udp, turn_client::Transport::Udp)
+        };
         Self {
-            address: SocketAddr::from(([8, 8, 4, 4], 1000 + index)),
+            address: five_tuple(address, transport),
             client: Client::new(Config {
                 server: listener(),
-                transport: turn_client::Transport::Udp,
+                transport: client_transport,
                 credentials,
                 profile,
                 seed: rng.random(),
             }),
-            peers,
-            left: rng.random_range(1..40),
+            peers: peers.into_iter().filter(SocketAddr::is_ipv4).collect(),
+            left: rng.random_range(1..30),
             polite: rng.random(),
             gone: false,
             arrived: false,
@@ -72,7 +86,7 @@ impl Person {
         if self.gone {
             return Wish::default();
         }
-        let mut messages = Vec::new();
+        let mut wish = Wish::default();
         if !self.arrived {
             self.arrived = true;
             // It has no allocation yet, so this cannot be refused.
@@ -81,23 +95,29 @@ impl Person {
         }
         self.client.handle_timeout(now);
         let mut pause = Duration::from_millis(rng.random_range(1..90_000));
-        if self.client.relayed().is_some() {
-            if self.left == 0 {
-                self.gone = true;
-                if self.polite {
-                    let _asked = self.client.refresh(now, Some(0));
-                }
-            } else {
-                self.left -= 1;
-                messages.extend(self.say(now, rng));
-            }
-        } else {
+        if self.client.relayed().is_none() {
             pause = Duration::from_secs(1);
+        } else if self.left == 0 {
+            self.go(now, &mut wish);
+        } else {
+            self.left -= 1;
+            wish.messages.extend(self.say(now, rng));
         }
-        messages.extend(self.transmits());
+        wish.messages.extend(self.transmits());
         let due = self.client.poll_timeout();
-        let wake_at = (!self.gone).then(|| due.map_or(now + pause, |due| due.min(now + pause)));
-        Wish { messages, wake_at: wake_at.map(|at| at.max(now + Duration::from_millis(1))) }
+        wish.wake_at = (!self.gone).then(|| {
+            let at = due.map_or(now + pause, |due| due.min(now + pause));
+            at.max(now + Duration::from_millis(1))
+        });
+        wish
+    }
+
+    fn go(&mut self, now: Instant, wish: &mut Wish) {
+        self.gone = true;
+        if self.polite {
+            let _asked = self.client.refresh(now, Some(0));
+        }
+        wish.disconnects = self.address.transport == Transport::Tcp;
     }
 
     fn say(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Vec<u8>> {
@@ -116,34 +136,43 @@ impl Person {
     }
 
     /// Something came from the relay.
-    pub(crate) fn hear(&mut self, now: Instant, bytes: &[u8]) -> Result<Wish, Broken> {
+    pub(crate) fn hear(&mut self, now: Instant, bytes: &[u8]) -> Wish {
         if self.gone {
-            return Ok(Wish::default());
+            return Wish::default();
         }
         if let Input::Data { peer, payload, .. } = self.client.handle_input(now, bytes) {
             let Some((number, named)) = payload.split_first_chunk::<8>() else {
-                return Ok(Wish::default());
+                return Wish::default();
             };
-            // What strangers send from a peer's address may come too; it has no such number.
-            if u64::from_be_bytes(*number) > self.sent {
-                return Ok(Wish::default());
+            // Strangers may send from a peer's address, and change what nobody has signed.
+            let known = u64::from_be_bytes(*number) <= self.sent;
+            if known && named.starts_with(peer.to_string().as_bytes()) {
+                self.echoed += 1;
             }
-            if !named.starts_with(peer.to_string().as_bytes()) {
-                return Err(format!("{} gets from {peer} what it said to another", self.address));
-            }
-            self.echoed += 1;
         }
         while let Some(event) = self.client.poll_event() {
             // Who gets no allocation goes as well.
             let refused = matches!(
                 event,
-                Event::Failed { operation: Operation::Allocate { .. }, .. } | Event::Ended { .. }
+                Event::Failed { operation: Operation::Allocate { .. }, .. }
+                    | Event::Ended { .. }
+                    | Event::TryAlternate { .. }
             );
-            if refused {
-                self.gone = true;
-            }
+            self.gone |= refused;
         }
-        Ok(Wish { messages: self.transmits(), wake_at: None })
+        Wish { messages: self.transmits(), ..Wish::default() }
+    }
+
+    /// The NAT before it gives it a new address.
+    pub(crate) fn moves(&mut self, to: SocketAddr) {
+        if self.address.transport == Transport::Udp {
+            self.address = five_tuple(to, Transport::Udp);
+        }
+    }
+
+    /// Where the NAT is that it is behind.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.address.client.0.ip()
     }
 
     fn transmits(&mut self) -> Vec<Vec<u8>> {

@@ -1,33 +1,32 @@
-//! The relay: two shards of the server core, their sockets, and the oracle that watches both sides.
+//! The relay: two shards of the server core, their sockets, and the oracle beside it.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
-
-use turn_auth::{Credentials, Secret, UnixSeconds};
-use turn_proto::{
-    ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now, OpenError,
-    PeerAddr, PeerPolicy, PeerVerdict, PortRange, Rate, RelayAddress, RelayedId, Server, Settings,
-    Shard, Transport, Verdict,
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
 };
-use turn_wire::{ChannelData, Message, attribute::XorPeerAddress};
 
-use crate::oracle::{Broken, Oracle};
+use turn_auth::UnixSeconds;
+use turn_proto::{
+    ClientAddr, Command, Counters, EndReason, FiveTuple, IcmpError, Ledger, Now, OpenError,
+    PeerAddr, PeerVerdict, RelayedId, Server, Shard, Transport, Verdict,
+};
+use turn_wire::{
+    ChannelData, Class, Message, Method,
+    attribute::{Data, Icmp, XorPeerAddress},
+};
 
-/// The realm.
-const REALM: &str = "simulation";
-
-/// How many allocations one user may have.
-pub(crate) const PER_USER: u32 = 3;
-
-/// How many ports there are: so few that they run out.
-const PORTS: PortRange = PortRange { from: 61_000, to: 61_019 };
-
-/// The wall clock at the start.
-const EPOCH: u64 = 1_700_000_000;
+use crate::{
+    oracle::{Broken, Heard, Inbound, Moment, Oracle, Outcome},
+    rules::{EPOCH, Rules, TAKEN, listener},
+    tally::Tally,
+};
 
 /// What the relay sends, and where from.
 #[derive(Debug)]
 pub(crate) enum Sent {
-    ToClient { to: SocketAddr, bytes: Vec<u8> },
+    ToClient { to: FiveTuple, bytes: Vec<u8> },
     ToPeer { from: SocketAddr, to: SocketAddr, bytes: Vec<u8> },
 }
 
@@ -35,85 +34,75 @@ pub(crate) enum Sent {
 pub(crate) struct Relay {
     shards: Vec<Server>,
     ledger: Arc<Ledger>,
-    oracle: Oracle,
+    pub(crate) oracle: Oracle,
     start: Instant,
-    sockets: Vec<(SocketAddr, usize, RelayedId)>,
-    /// Of these ports another program has each.
-    taken: Vec<u16>,
-    relayed: [u64; 2],
-    settings: Settings,
+    sockets: BTreeMap<SocketAddr, (usize, RelayedId)>,
+    tally: Tally,
+    /// What was counted before the last restart.
+    before: Counters,
 }
 
-/// Where clients send to.
-pub(crate) fn listener() -> SocketAddr {
-    SocketAddr::from(([198, 51, 100, 1], 3478))
+/// A client's five-tuple.
+pub(crate) fn five_tuple(client: SocketAddr, transport: Transport) -> FiveTuple {
+    FiveTuple { client: ClientAddr(client), server: listener(), transport }
 }
 
-/// The secret that everybody shares; `generation` counts rotations.
-pub(crate) fn secret(generation: u8) -> Secret {
-    #[expect(clippy::expect_used, reason = "the text is not empty")]
-    Secret::from_file(format!("secret-{generation}").as_bytes()).expect("a secret")
+fn shards(start: Instant, seed: u64, rules: &Rules) -> (Vec<Server>, Arc<Ledger>) {
+    let ledger = Arc::new(Ledger::new(Rules::addresses(), Rules::ports(), seed, start));
+    let settings = Arc::new(rules.settings());
+    let shard = |index: u8| {
+        let mut bytes = [index; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let shard = Shard { ledger: Arc::clone(&ledger), seed: bytes, start };
+        Server::new(Arc::clone(&settings), shard)
+    };
+    (vec![shard(1), shard(2)], ledger)
 }
 
 impl Relay {
-    pub(crate) fn new(start: Instant, seed: u64) -> Self {
-        let ip = listener().ip();
-        let address = RelayAddress { local: ip, external: ip };
-        let ledger = Arc::new(Ledger::new(vec![address], PORTS, seed, start));
-        let settings = Settings::new(
-            Credentials::new(REALM, vec![secret(0)], []),
-            PeerPolicy {
-                own: vec![ip],
-                own_listener_ports: vec![listener().port()],
-                ..PeerPolicy::default()
-            },
-            Limits {
-                allocations_per_user: PER_USER,
-                allocations: 16,
-                permissions_per_allocation: 8,
-                channels_per_allocation: 8,
-                unauthenticated_replies_per_second_per_prefix: 100,
-                new_peers_per_second: 100,
-                allocation_rate: Rate::default(),
-                user_rate: Rate::default(),
-                relay_rate: Rate::default(),
-            },
-        );
-        let shard = |index: u8| {
-            let mut bytes = [index; 32];
-            bytes[..8].copy_from_slice(&seed.to_le_bytes());
-            let shard = Shard { ledger: Arc::clone(&ledger), seed: bytes, start };
-            Server::new(Arc::new(settings.clone()), shard)
-        };
+    pub(crate) fn new(start: Instant, seed: u64, rules: Rules) -> Self {
+        let (shards, ledger) = shards(start, seed, &rules);
         Self {
-            shards: vec![shard(1), shard(2)],
-            oracle: Oracle::new(PER_USER),
-            start,
-            sockets: Vec::new(),
-            taken: vec![PORTS.from + 3, PORTS.from + 4],
-            relayed: [0; 2],
-            settings,
+            shards,
             ledger,
+            oracle: Oracle::new(rules),
+            start,
+            sockets: BTreeMap::new(),
+            tally: Tally::default(),
+            before: Counters::default(),
         }
     }
 
-    fn now(&self, instant: Instant) -> Now {
+    /// Both clocks at a moment.
+    pub(crate) fn moment(&self, instant: Instant) -> Moment {
         let since = instant.duration_since(self.start).as_secs();
-        Now { instant, unix: UnixSeconds(EPOCH + since) }
+        Moment { instant, unix: UnixSeconds(EPOCH + since) }
     }
 
-    /// The wall clock at a moment.
-    pub(crate) fn unix(&self, instant: Instant) -> UnixSeconds {
-        self.now(instant).unix
+    fn now(&self, instant: Instant) -> Now {
+        Now { instant, unix: self.moment(instant).unix }
     }
 
-    /// Puts a new secret in front of the one before.
-    pub(crate) fn rotate(&mut self, generation: u8) {
-        let secrets = vec![secret(generation), secret(generation.saturating_sub(1))];
-        self.settings.credentials = Credentials::new(REALM, secrets, []);
-        let settings = Arc::new(self.settings.clone());
+    /// Dies and comes back with nothing but its settings.
+    pub(crate) fn restart(&mut self, at: Instant, seed: u64) -> Result<(), Broken> {
+        self.tally.agrees_with(&self.counters_since_restart())?;
+        self.before = self.counters();
+        self.tally = Tally::default();
+        (self.shards, self.ledger) = shards(at, seed, &self.oracle.rules);
+        self.sockets.clear();
+        self.oracle.restarts();
+        Ok(())
+    }
+
+    /// Is told something new, as by a changed file.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Rules)) {
+        self.oracle.is_told(change);
+        let settings = Arc::new(self.oracle.rules.settings());
         for shard in &mut self.shards {
             shard.apply(Arc::clone(&settings));
+            if self.oracle.rules.draining {
+                shard.drain();
+            }
         }
     }
 
@@ -122,47 +111,74 @@ impl Relay {
         usize::from(client.port()) % self.shards.len()
     }
 
-    /// A datagram of a client, or of somebody who says so.
+    /// Something of a client, or of somebody who says so.
     pub(crate) fn hears_client(
         &mut self,
         at: Instant,
-        from: SocketAddr,
+        from: &FiveTuple,
         bytes: &[u8],
-    ) -> Result<Vec<Sent>, Broken> {
-        let now = self.now(at);
-        let shard = self.shard_of(from);
-        let client = ClientAddr(from);
-        let five_tuple = FiveTuple { client, server: listener(), transport: Transport::Udp };
-        self.oracle.hears(from, bytes);
+    ) -> Result<Option<Sent>, Broken> {
+        let shard = self.shard_of(from.client.0);
+        let moment = self.moment(at);
+        let expected = self.oracle.expects(moment, from, bytes);
         let mut out = vec![0; Server::ANSWER_LEN];
-        let mut verdict = self.shards[shard].handle_client(now, &five_tuple, bytes, &mut out);
-        while verdict == Verdict::Opening {
-            verdict = self.open(at, shard, &mut out)?;
-        }
-        let sent = match verdict {
-            Verdict::ToPeer { relayed, peer, payload, .. } => {
-                self.oracle.relays(from, peer.0, at)?;
-                self.relayed[0] += 1;
-                let relayed = self.socket_of(shard, relayed)?;
-                vec![Sent::ToPeer { from: relayed, to: peer.0, bytes: bytes[payload].to_vec() }]
-            }
+        let (verdict, opened) = self.verdict(at, shard, from, bytes, &mut out)?;
+        let mut sent = None;
+        let outcome = match verdict {
             Verdict::Respond { len } => {
-                out.truncate(len);
-                self.oracle.says(from, &out, at)?;
-                vec![Sent::ToClient { to: from, bytes: out }]
+                self.tally.answered += 1;
+                sent = Some(Sent::ToClient { to: *from, bytes: out[..len].to_vec() });
+                Outcome::Answered(&out[..len])
             }
-            Verdict::Drop(DropReason::NoPermissionOutbound) => {
-                if let Some(peer) = send_peer(bytes) {
-                    self.oracle.denies(from, peer.ip(), at)?;
-                }
-                Vec::new()
+            Verdict::ToPeer { relayed, peer, payload, .. } => {
+                let payload = &bytes[payload];
+                self.tally.to_peers.datagrams += 1;
+                self.tally.to_peers.bytes += payload.len() as u64;
+                let relayed = self.socket_of(shard, relayed)?;
+                let bytes = payload.to_vec();
+                sent = Some(Sent::ToPeer { from: relayed, to: peer.0, bytes });
+                Outcome::ToPeer { relayed, peer: peer.0, payload }
             }
-            Verdict::Drop(_) => Vec::new(),
-            Verdict::RespondFrom { .. } => return Err("an answer from nowhere".to_owned()),
-            Verdict::Opening => return Err("opening twice".to_owned()),
+            Verdict::Drop(reason) => {
+                self.tally.dropped(reason);
+                Outcome::Dropped(reason)
+            }
+            Verdict::RespondFrom { .. } => return Err("an answer from elsewhere".to_owned()),
+            Verdict::Opening => return Err("opening, and nothing to open".to_owned()),
         };
+        let heard = Heard { now: moment, from, shard, bytes, opened: &opened };
+        self.oracle.judge(&heard, &expected, &outcome)?;
         self.obey(at)?;
+        self.holds(at)?;
         Ok(sent)
+    }
+
+    /// What the server says, once the sockets that it wants are open.
+    fn verdict(
+        &mut self,
+        at: Instant,
+        shard: usize,
+        from: &FiveTuple,
+        bytes: &[u8],
+        out: &mut [u8],
+    ) -> Result<(Verdict, Vec<SocketAddr>), Broken> {
+        let now = self.now(at);
+        let mut opened = Vec::new();
+        let mut verdict = self.shards[shard].handle_client(now, from, bytes, out);
+        while verdict == Verdict::Opening {
+            let Some(Command::Open { relayed, local }) = self.shards[shard].poll_command() else {
+                return Err("opening, and nothing to open".to_owned());
+            };
+            let taken = TAKEN.contains(&local.port());
+            if !taken {
+                self.oracle.opens(local, *from)?;
+                self.sockets.insert(local, (shard, relayed));
+                opened.push(local);
+            }
+            let came = if taken { Err(OpenError::PortTaken) } else { Ok(()) };
+            verdict = self.shards[shard].handle_opened(now, relayed, came, out);
+        }
+        Ok((verdict, opened))
     }
 
     /// A datagram of a peer.
@@ -172,22 +188,76 @@ impl Relay {
         to: SocketAddr,
         from: SocketAddr,
         bytes: &[u8],
-    ) -> Result<Vec<Sent>, Broken> {
-        let found = self.sockets.iter().find(|(relayed, _, _)| *relayed == to);
-        let Some(&(_, shard, allocation)) = found else { return Ok(Vec::new()) };
+    ) -> Result<Option<Sent>, Broken> {
+        let Some(&(shard, relayed)) = self.sockets.get(&to) else { return Ok(None) };
+        let expected = self.oracle.expects_of_peer(at, to, from)?;
         let mut head = [0; Server::HEAD_LEN];
         let server = &mut self.shards[shard];
-        match server.handle_peer(at, allocation, PeerAddr(from), bytes.len(), &mut head) {
-            PeerVerdict::Drop(_) => Ok(Vec::new()),
-            PeerVerdict::ToClient { five_tuple, head_len, padding } => {
-                self.oracle.relays(five_tuple.client.0, from, at)?;
-                self.relayed[1] += 1;
+        let verdict = server.handle_peer(at, relayed, PeerAddr(from), bytes.len(), &mut head);
+        match (verdict, expected) {
+            (PeerVerdict::Drop(reason), Inbound::Drop(wanted)) if reason == wanted => {
+                self.tally.dropped(reason);
+                Ok(None)
+            }
+            (
+                PeerVerdict::ToClient { five_tuple, head_len, padding },
+                Inbound::ToClient(client, channel),
+            ) if five_tuple == client => {
                 let mut framed = head[Server::HEAD_LEN - head_len..].to_vec();
                 framed.extend_from_slice(bytes);
                 framed.resize(framed.len() + padding, 0);
-                Ok(vec![Sent::ToClient { to: five_tuple.client.0, bytes: framed }])
+                is_framed(&framed, &client, channel, from, bytes)?;
+                self.tally.to_clients.datagrams += 1;
+                self.tally.to_clients.bytes += bytes.len() as u64;
+                self.oracle.notes_traffic(&client, at);
+                Ok(Some(Sent::ToClient { to: client, bytes: framed }))
+            }
+            (verdict, expected) => {
+                Err(format!("from {from} to {to} comes {verdict:?}, and should come {expected:?}"))
             }
         }
+    }
+
+    /// A datagram to a peer comes back as an ICMP error: host unreachable.
+    pub(crate) fn hears_icmp(
+        &mut self,
+        at: Instant,
+        to: SocketAddr,
+        peer: SocketAddr,
+    ) -> Result<Option<Sent>, Broken> {
+        let Some(&(shard, relayed)) = self.sockets.get(&to) else { return Ok(None) };
+        let expected = self.oracle.expects_of_peer(at, to, peer)?;
+        let kind = if peer.is_ipv4() { 3 } else { 1 };
+        let error = IcmpError { kind, code: 1, data: 0 };
+        let mut out = vec![0; Server::ANSWER_LEN];
+        let told = self.shards[shard].handle_icmp(at, relayed, PeerAddr(peer), error, &mut out);
+        match (told, expected) {
+            (None, Inbound::Drop(reason)) => {
+                self.tally.dropped(reason);
+                Ok(None)
+            }
+            (Some((five_tuple, len)), Inbound::ToClient(client, _)) if five_tuple == client => {
+                out.truncate(len);
+                let message = Message::decode(&out).map_err(|error| error.to_string())?;
+                let named = message.get::<XorPeerAddress>().ok().flatten().map(|named| named.0);
+                if named != Some(peer) || !message.has::<Icmp>() {
+                    return Err(format!("of the ICMP error about {peer} {client:?} gets {out:?}"));
+                }
+                Ok(Some(Sent::ToClient { to: client, bytes: out }))
+            }
+            (told, expected) => Err(format!(
+                "the ICMP error about {peer} comes to {told:?}, and should to {expected:?}"
+            )),
+        }
+    }
+
+    /// A client's connection has ended.
+    pub(crate) fn disconnects(&mut self, at: Instant, client: &FiveTuple) -> Result<(), Broken> {
+        self.oracle.disconnects(client);
+        let shard = self.shard_of(client.client.0);
+        self.shards[shard].handle_disconnect(client);
+        self.obey(at)?;
+        self.holds(at)
     }
 
     /// When [`Relay::pass`] has something to do.
@@ -200,53 +270,54 @@ impl Relay {
         for shard in &mut self.shards {
             shard.handle_timeout(at);
         }
-        self.obey(at)
+        self.obey(at)?;
+        self.oracle.passes_time(at);
+        self.holds(at)
     }
 
-    /// Everybody has gone, and the longest lifetime is over.
-    pub(crate) fn is_as_new(&self) -> Result<[u64; 2], Broken> {
-        self.oracle.empty()?;
+    /// Everybody has gone, and the longest lifetime is over: nothing is left, and what was counted
+    /// is what happened.
+    pub(crate) fn is_as_new(&mut self, at: Instant) -> Result<Counters, Broken> {
+        // A tick on, wheels have nothing more to turn for.
+        self.pass(at + Duration::from_secs(2))?;
         let left: usize = self.shards.iter().map(Server::allocations).sum();
-        let free = usize::from(PORTS.to - PORTS.from) + 1;
-        let found = (left, self.ledger.allocations(), self.ledger.free_ports());
-        if found != (0, 0, free) || !self.sockets.is_empty() {
-            return Err(format!("allocations, charges, free ports: {found:?}"));
+        if left > 0 || !self.sockets.is_empty() || self.next_at().is_some() {
+            return Err(format!("{left} allocations, {} sockets are left", self.sockets.len()));
         }
-        let counted = self.shards.iter().map(Server::counters).fold([0; 2], |sum, counters| {
-            [sum[0] + counters.to_peers.datagrams, sum[1] + counters.to_clients.datagrams]
-        });
-        if counted != self.relayed {
-            return Err(format!("counted {counted:?}, relayed {:?}", self.relayed));
-        }
-        Ok(counted)
+        self.tally.agrees_with(&self.counters_since_restart())?;
+        Ok(self.counters())
     }
 
-    fn open(&mut self, at: Instant, shard: usize, out: &mut [u8]) -> Result<Verdict, Broken> {
-        let Some(Command::Open { relayed, local }) = self.shards[shard].poll_command() else {
-            return Err("opening, but nothing to open".to_owned());
-        };
-        let opened = if self.taken.contains(&local.port()) {
-            Err(OpenError::PortTaken)
-        } else {
-            self.oracle.opens(local)?;
-            self.sockets.push((local, shard, relayed));
-            Ok(())
-        };
-        let now = self.now(at);
-        Ok(self.shards[shard].handle_opened(now, relayed, opened, out))
+    fn counters_since_restart(&self) -> Counters {
+        let mut counters = Counters::default();
+        self.shards.iter().for_each(|shard| counters.merge(shard.counters()));
+        counters
+    }
+
+    fn counters(&self) -> Counters {
+        let mut counters = self.before.clone();
+        counters.merge(&self.counters_since_restart());
+        counters
+    }
+
+    fn holds(&self, at: Instant) -> Result<(), Broken> {
+        let allocations = self.shards.iter().map(Server::allocations).sum();
+        if self.ledger.allocations() as usize != allocations {
+            return Err(format!("{} of {allocations} are charged", self.ledger.allocations()));
+        }
+        self.oracle.holds(at, self.ledger.free_ports(), allocations)
     }
 
     fn obey(&mut self, at: Instant) -> Result<(), Broken> {
         for shard in 0..self.shards.len() {
             while let Some(command) = self.shards[shard].poll_command() {
                 match command {
-                    // Asked for again after a port was taken: `open` sees to it.
+                    // Asked for again after a port was taken: `verdict` sees to it.
                     Command::Open { .. } => return Err("a socket for nobody".to_owned()),
                     Command::Close { reason: EndReason::NotOpened, .. } => {}
                     Command::Close { address, five_tuple, reason, .. } => {
-                        let expired = reason == EndReason::Expired;
-                        self.oracle.closes(five_tuple.client.0, address.0, expired, at)?;
-                        self.sockets.retain(|(open, _, _)| *open != address.0);
+                        self.oracle.closes(&five_tuple, address.0, reason, at)?;
+                        self.sockets.remove(&address.0);
                     }
                 }
             }
@@ -254,17 +325,38 @@ impl Relay {
         Ok(())
     }
 
-    fn socket_of(&self, shard: usize, allocation: RelayedId) -> Result<SocketAddr, Broken> {
-        let found = self.sockets.iter().find(|(_, s, id)| (*s, *id) == (shard, allocation));
-        found.map(|(relayed, _, _)| *relayed).ok_or_else(|| "relays without a socket".to_owned())
+    fn socket_of(&self, shard: usize, id: RelayedId) -> Result<SocketAddr, Broken> {
+        let found = self.sockets.iter().find(|(_, owner)| **owner == (shard, id));
+        found.map(|(relayed, _)| *relayed).ok_or_else(|| "relays without a socket".to_owned())
     }
 }
 
-/// Whom a Send indication is for. A ChannelData message does not say.
-fn send_peer(bytes: &[u8]) -> Option<SocketAddr> {
-    if ChannelData::decode(bytes).is_ok() {
-        return None;
+/// Whether a peer's datagram has the right header before it, and the padding that it has to have.
+fn is_framed(
+    framed: &[u8],
+    client: &FiveTuple,
+    channel: Option<u16>,
+    peer: SocketAddr,
+    payload: &[u8],
+) -> Result<(), Broken> {
+    let right = match channel {
+        Some(channel) => {
+            let padded = client.transport == Transport::Tcp;
+            let len = 4 + payload.len();
+            framed.len() == if padded { len.next_multiple_of(4) } else { len }
+                && ChannelData::decode(framed).is_ok_and(|message| {
+                    message.channel.number() == channel && message.data == payload
+                })
+        }
+        None => Message::decode(framed).is_ok_and(|message| {
+            (message.class(), message.method()) == (Class::Indication, Method::DATA)
+                && message.get::<XorPeerAddress>().ok().flatten().map(|from| from.0) == Some(peer)
+                && message.get::<Data<'_>>().ok().flatten().map(|data| data.0) == Some(payload)
+        }),
+    };
+    if right {
+        Ok(())
+    } else {
+        Err(format!("{client:?} gets {framed:?} from {peer} ({channel:?})"))
     }
-    let message = Message::decode(bytes).ok()?;
-    message.get::<XorPeerAddress>().ok().flatten().map(|peer| peer.0)
 }
