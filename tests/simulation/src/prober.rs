@@ -20,19 +20,25 @@ use turn_wire::{
 };
 
 use crate::{
-    oracle::Oracle,
+    oracle::{Edge, Oracle},
     rules::{FORBIDDEN, REALM, secret},
 };
 
-/// A prober, on one five-tuple of its own.
+/// A prober, on two five-tuples of its own.
 pub(crate) struct Prober {
-    pub(crate) address: FiveTuple,
+    addresses: [FiveTuple; 2],
+    /// Which of them it is at now.
+    address: FiveTuple,
     credentials: Vec<Credential>,
     nonce: Vec<u8>,
     peers: Vec<SocketAddr>,
     /// Its last Allocate.
     allocate: Option<Vec<u8>>,
-    /// What it does at its next moment: the same thing as others at their edges.
+    /// The last token that it got.
+    token: Option<[u8; 8]>,
+    /// What it waits for.
+    aim: Option<Edge>,
+    /// When it goes.
     until: Instant,
 }
 
@@ -75,12 +81,22 @@ type Body<'b> = Box<dyn Fn(MessageWriter<'_>) -> MessageWriter<'_> + 'b>;
 
 impl Prober {
     pub(crate) fn new(
-        address: FiveTuple,
+        addresses: [FiveTuple; 2],
         credentials: Vec<Credential>,
         peers: Vec<SocketAddr>,
         until: Instant,
     ) -> Self {
-        Self { address, credentials, nonce: b"none".to_vec(), peers, allocate: None, until }
+        Self {
+            addresses,
+            address: addresses[0],
+            credentials,
+            nonce: b"none".to_vec(),
+            peers,
+            allocate: None,
+            token: None,
+            aim: None,
+            until,
+        }
     }
 
     /// What it does now, and when it does something again.
@@ -92,6 +108,10 @@ impl Prober {
         rng: &mut impl Rng,
     ) -> (Vec<Deed>, Option<Instant>) {
         let mut deeds = Vec::new();
+        match self.aim.take() {
+            Some(edge) => deeds.extend(self.try_edge(edge, oracle, rng)),
+            None => self.address = self.addresses[rng.random_range(..2_usize)],
+        }
         let has = oracle.has(&self.address);
         if has || rng.random_range(..8_u32) == 0 {
             deeds.extend(self.try_ways(oracle, rng));
@@ -103,22 +123,68 @@ impl Prober {
         (deeds, (next < self.until).then_some(next))
     }
 
-    /// Its answer: what it needs is the nonce.
+    /// What can be had only until a moment, or only after it.
+    fn try_edge(&mut self, edge: Edge, oracle: &Oracle, rng: &mut impl Rng) -> Vec<Deed> {
+        let home = self.address;
+        let knock = |from: SocketAddr| {
+            let relayed = oracle.relayed().into_iter();
+            relayed.map(move |to| Deed::Peer { from, to })
+        };
+        match edge {
+            Edge::Permission(ip) => {
+                let peer = SocketAddr::new(ip, 4000);
+                let send = Deed::Say(home, send_indication(peer, rng));
+                knock(peer).chain([send]).collect()
+            }
+            Edge::Channel(channel, peer) => {
+                let mut deeds = vec![Deed::Say(home, self.permit(&[peer], rng))];
+                deeds.extend(knock(peer));
+                deeds.push(Deed::Say(home, channel_data(channel, rng)));
+                deeds
+            }
+            Edge::Held(number, peer) => {
+                let (number, peer) = if rng.random() {
+                    (number, self.peers[rng.random_range(..self.peers.len())])
+                } else {
+                    (channel(rng), peer)
+                };
+                vec![Deed::Say(home, self.bind(Some(number), Some(peer), rng))]
+            }
+            Edge::Allocation => {
+                let lifetime = Some(Lifetime(3600));
+                let body: Body<'_> = Box::new(move |writer| writer.put_some(lifetime.as_ref()));
+                vec![Deed::Say(home, self.sign(Method::REFRESH, &body, rng))]
+            }
+            Edge::Token(token) => {
+                let body: Body<'_> = Box::new(move |writer| {
+                    writer.put(&RequestedTransport::UDP).put(&ReservationToken(token))
+                });
+                let other = self.addresses[usize::from(home == self.addresses[0])];
+                vec![Deed::Say(other, self.sign(Method::ALLOCATE, &body, rng))]
+            }
+        }
+    }
+
+    /// An answer: what it needs is the nonce, and tokens.
     pub(crate) fn hear(&mut self, bytes: &[u8]) {
         let Ok(message) = Message::decode(bytes) else { return };
         if let Ok(Some(nonce)) = message.get::<Nonce<'_>>() {
             self.nonce = nonce.0.to_vec();
         }
+        if let Ok(Some(token)) = message.get::<ReservationToken>() {
+            self.token = Some(token.0);
+        }
     }
 
     /// A moment at which something ends, or just before or after; or soon.
-    fn next_moment(&self, now: Instant, oracle: &Oracle, rng: &mut impl Rng) -> Instant {
-        let edges: Vec<_> =
-            oracle.edges(&self.address).into_iter().filter(|edge| *edge > now).collect();
+    fn next_moment(&mut self, now: Instant, oracle: &Oracle, rng: &mut impl Rng) -> Instant {
+        let edges = oracle.edges(&self.address);
+        let edges: Vec<_> = edges.into_iter().filter(|(edge, _)| *edge > now).collect();
         if edges.is_empty() || rng.random_range(..3_u32) == 0 {
             return now + Duration::from_millis(rng.random_range(1..20_000));
         }
-        let edge = edges[rng.random_range(..edges.len())];
+        let (edge, aim) = edges[rng.random_range(..edges.len())];
+        self.aim = Some(aim);
         let millis = Duration::from_millis(1);
         match rng.random_range(..5_u32) {
             0 => edge.max(now + millis),
@@ -136,7 +202,7 @@ impl Prober {
         for _ in 0..3 {
             let peer = self.peer(oracle, rng);
             deeds.push(Deed::Say(self.address, send_indication(peer, rng)));
-            deeds.push(Deed::Say(self.address, channel_data(rng)));
+            deeds.push(Deed::Say(self.address, channel_data(channel(rng), rng)));
             let relayed = oracle.relayed();
             if !relayed.is_empty() {
                 let to = relayed[rng.random_range(..relayed.len())];
@@ -186,7 +252,8 @@ impl Prober {
     fn ask_to_allocate(&mut self, oracle: &Oracle, rng: &mut impl Rng) -> Vec<u8> {
         let lifetime = lifetime(rng);
         let draw = rng.random_range(..24_u32);
-        let token = oracle.token(rng.random_range(..8));
+        let any = oracle.token(rng.random_range(..8));
+        let token = if rng.random() { self.token.or(any) } else { any };
         let body: Body<'_> = Box::new(move |writer| {
             let writer = match draw {
                 0 => writer,
@@ -231,20 +298,28 @@ impl Prober {
 
     fn create_permission(&self, oracle: &Oracle, rng: &mut impl Rng) -> Vec<u8> {
         let count = [0, 1, 1, 1, 2, 3][rng.random_range(..6_usize)];
-        let peers: Vec<_> = (0..count).map(|_| XorPeerAddress(self.peer(oracle, rng))).collect();
-        let body: Body<'_> =
-            Box::new(move |writer| peers.iter().fold(writer, |writer, peer| writer.put(peer)));
+        let peers: Vec<_> = (0..count).map(|_| self.peer(oracle, rng)).collect();
+        self.permit(&peers, rng)
+    }
+
+    fn permit(&self, peers: &[SocketAddr], rng: &mut impl Rng) -> Vec<u8> {
+        let body: Body<'_> = Box::new(move |writer| {
+            peers.iter().fold(writer, |writer, peer| writer.put(&XorPeerAddress(*peer)))
+        });
         self.sign(Method::CREATE_PERMISSION, &body, rng)
     }
 
     fn channel_bind(&self, oracle: &Oracle, rng: &mut impl Rng) -> Vec<u8> {
-        let peer = XorPeerAddress(self.peer(oracle, rng));
-        let channel = ChannelNumber::new(channel(rng)).map(Channel);
+        let (channel, peer) = (channel(rng), self.peer(oracle, rng));
         let lacks = rng.random_range(..16_u32);
-        let body: Body<'_> = Box::new(move |writer| {
-            let writer = if lacks == 0 { writer } else { writer.put(&peer) };
-            if lacks == 1 { writer } else { writer.put_some(channel.as_ref()) }
-        });
+        self.bind((lacks != 0).then_some(channel), (lacks != 1).then_some(peer), rng)
+    }
+
+    fn bind(&self, channel: Option<u16>, peer: Option<SocketAddr>, rng: &mut impl Rng) -> Vec<u8> {
+        let channel = channel.and_then(ChannelNumber::new).map(Channel);
+        let peer = peer.map(XorPeerAddress);
+        let body: Body<'_> =
+            Box::new(move |writer| writer.put_some(channel.as_ref()).put_some(peer.as_ref()));
         self.sign(Method::CHANNEL_BIND, &body, rng)
     }
 
@@ -318,7 +393,7 @@ impl Prober {
 }
 
 fn lifetime(rng: &mut impl Rng) -> Option<Lifetime> {
-    let seconds = [0, 1, 300, 600, 700, 1000, 1500, 3600, 9999, u32::MAX];
+    let seconds = [0, 1, 300, 600, 700, 1000, 1500, 3600, 3600, u32::MAX];
     match rng.random_range(..20_usize) {
         draw if draw < seconds.len() => Some(Lifetime(seconds[draw])),
         _ => None,
@@ -348,9 +423,9 @@ fn send_indication(peer: SocketAddr, rng: &mut impl Rng) -> Vec<u8> {
     buffer
 }
 
-fn channel_data(rng: &mut impl Rng) -> Vec<u8> {
+fn channel_data(channel: u16, rng: &mut impl Rng) -> Vec<u8> {
     let len = rng.random_range(..24_u16);
-    let Some(number) = ChannelNumber::new(channel(rng)) else { return Vec::new() };
+    let Some(number) = ChannelNumber::new(channel) else { return Vec::new() };
     let mut bytes = ChannelData::header(number, len).to_vec();
     bytes.resize(4 + usize::from(len), 0xCC);
     bytes

@@ -18,7 +18,7 @@ pub(crate) const REALM: &str = "simulation";
 pub(crate) const EPOCH: u64 = 1_700_000_000;
 
 /// The relay's ports on each address: so few that they run out.
-pub(crate) const PORTS: RangeInclusive<u16> = 61_000..=61_019;
+pub(crate) const PORTS: RangeInclusive<u16> = 61_000..=61_011;
 
 /// Of these ports another program has each.
 pub(crate) const TAKEN: [u16; 2] = [61_003, 61_004];

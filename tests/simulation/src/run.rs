@@ -171,7 +171,9 @@ impl World {
         let transport =
             [Transport::Udp, Transport::Udp, Transport::Tcp][self.rng.random_range(..3_usize)];
         // Behind the same NAT as people.
-        let address = SocketAddr::from(([8, 8, 4, 4], 3000 + index));
+        let address = |second| {
+            five_tuple(SocketAddr::from(([8, 8, 4, 4], 3000 + 2 * index + second)), transport)
+        };
         let mut credentials = Vec::new();
         for user in [index, index, self.rng.random_range(..6)] {
             let algorithm = [PasswordAlgorithm::Md5, PasswordAlgorithm::Sha256]
@@ -181,7 +183,7 @@ impl World {
         }
         let until = self.start + OPEN_FOR;
         let peers = self.peers.clone();
-        Prober::new(five_tuple(address, transport), credentials, peers, until)
+        Prober::new([address(0), address(1)], credentials, peers, until)
     }
 
     /// The next thing that happens; whether there is one.

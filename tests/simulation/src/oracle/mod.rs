@@ -20,7 +20,7 @@ use turn_proto::{DropReason, EndReason, FiveTuple};
 use self::{ports::Ports, promise::Promise, standing::Nonces, strangers::Strangers};
 use crate::rules::Rules;
 
-pub(crate) use self::{expected::Expected, judgement::Heard};
+pub(crate) use self::{expected::Expected, judgement::Heard, promise::Edge};
 
 /// A promise that was broken.
 pub(crate) type Broken = String;
@@ -181,10 +181,11 @@ impl Oracle {
         Ok(())
     }
 
-    /// The moments at which something of a client's ends.
-    pub(crate) fn edges(&self, client: &FiveTuple) -> Vec<Instant> {
+    /// The moments at which something of a client's, or a token, ends.
+    pub(crate) fn edges(&self, client: &FiveTuple) -> Vec<(Instant, Edge)> {
         let promise = self.promises.get(client).into_iter().flat_map(Promise::edges);
-        promise.chain(self.ports.tokens().map(|(_, reserved)| reserved.until)).collect()
+        let tokens = self.ports.tokens().map(|(token, kept)| (kept.until, Edge::Token(*token)));
+        promise.chain(tokens).collect()
     }
 
     /// Whether there is an allocation.

@@ -43,6 +43,17 @@ pub(crate) struct Promise {
     pub(crate) ending: Vec<(SocketAddr, EndReason)>,
 }
 
+/// What ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Edge {
+    Permission(IpAddr),
+    Channel(u16, SocketAddr),
+    /// A channel's hold on its number and its peer.
+    Held(u16, SocketAddr),
+    Allocation,
+    Token([u8; 8]),
+}
+
 /// Who made an allocation, by which request, and what was answered.
 #[derive(Debug)]
 pub(crate) struct Made {
@@ -123,9 +134,15 @@ impl Promise {
     }
 
     /// The moments at which something of this ends: what an evil client tries.
-    pub(crate) fn edges(&self) -> impl Iterator<Item = Instant> {
-        let channels = self.channels.values().flat_map(|(_, until)| [*until, *until + HELD]);
-        self.permissions.values().chain(self.relayed.values()).copied().chain(channels)
+    pub(crate) fn edges(&self) -> impl Iterator<Item = (Instant, Edge)> {
+        let permissions =
+            self.permissions.iter().map(|(peer, until)| (*until, Edge::Permission(*peer)));
+        let relayed = self.relayed.values().map(|until| (*until, Edge::Allocation));
+        let channels = self.channels.iter().flat_map(|(channel, (peer, until))| {
+            let (channel, peer, until) = (*channel, *peer, *until);
+            [(until, Edge::Channel(channel, peer)), (until + HELD, Edge::Held(channel, peer))]
+        });
+        permissions.chain(relayed).chain(channels)
     }
 
     fn held(&self, now: Instant) -> impl Iterator<Item = (u16, SocketAddr)> {
