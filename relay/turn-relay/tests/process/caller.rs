@@ -243,7 +243,7 @@ impl Link {
 pub(crate) struct Caller {
     client: Client,
     link: Link,
-    peer: UdpSocket,
+    pub(crate) peer: UdpSocket,
     pub(crate) relayed: SocketAddr,
     /// The client's address as the relay sees it.
     pub(crate) mapped: SocketAddr,
@@ -356,6 +356,12 @@ impl Caller {
         let mut received = [0; 100];
         let (len, from) = self.peer.recv_from(&mut received).expect("nothing is lost here");
         assert_eq!((&received[..len], from), (&b"on"[..], self.relayed));
+    }
+
+    /// The client's socket, over UDP.
+    pub(crate) fn socket(&self) -> UdpSocket {
+        let Link::Udp(socket) = &self.link else { panic!("not over UDP") };
+        socket.try_clone().expect("a descriptor")
     }
 
     /// Ends the connection or association.

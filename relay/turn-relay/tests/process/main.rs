@@ -6,6 +6,7 @@ mod certificates;
 mod configuration;
 mod dtls;
 mod garbage;
+mod header_fields;
 mod icmp;
 mod lifecycle;
 mod listeners;
