@@ -92,3 +92,37 @@ fn icmp(header: &libc::msghdr) -> Option<IcmpError> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::UdpSocket,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_nobody_listens_on_comes_back_in_both_families() {
+        for (loopback, kind, code) in [("127.0.0.1:0", 3, 3), ("[::1]:0", 1, 4)] {
+            let socket = UdpSocket::bind(loopback).expect("loopback");
+            queue_errors(&socket, socket.local_addr().expect("bound")).expect("set");
+            let nothing = next_error(&socket).map_err(|error| error.kind());
+            assert_eq!(nothing, Err(io::ErrorKind::WouldBlock));
+            let closed = UdpSocket::bind(loopback).expect("loopback");
+            let nobody = closed.local_addr().expect("bound");
+            drop(closed);
+            socket.send_to(b"anybody there?", nobody).expect("sent");
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let found = loop {
+                match next_error(&socket) {
+                    Ok(found) => break found,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+                assert!(Instant::now() < deadline, "nothing came back");
+                std::thread::yield_now();
+            };
+            assert_eq!(found, Some((nobody, IcmpError { kind, code, data: 0 })));
+        }
+    }
+}

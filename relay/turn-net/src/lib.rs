@@ -10,6 +10,10 @@
 //! The loop is mio's: a task for each socket, as tokio has them, would cost a wake-up and a scheduling
 //! round for each datagram, and the core needs one owner that no lock guards.
 //!
+//! Streams may be TLS, told from TCP by the first byte where both are spoken on one port, and may begin
+//! with a load balancer's header. Datagrams may be DTLS, of which nothing is kept before its cookie
+//! has come back. What is encrypted costs memory for each datagram; what is not, does not.
+//!
 //! A worker is an event loop around [`turn_proto::Server`], which decides everything:
 //!
 //! ```text

@@ -199,7 +199,7 @@ impl Engine {
             self.pending.leave(wait);
         }
         let (from, listener) = (association.five_tuple, association.listener);
-        self.send_packets(listener, from.client, &association.goodbye());
+        self.send_packets(listener, from.client, &association.goodbye(Instant::now()));
         self.server.handle_disconnect(&from);
         self.run_commands(None);
     }

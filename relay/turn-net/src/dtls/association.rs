@@ -1,6 +1,10 @@
 //! One client's association.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dimpl::{Dtls, Error, Output, SecurityError};
 use turn_proto::FiveTuple;
@@ -29,9 +33,12 @@ pub(crate) struct Association {
     /// While it has no allocation.
     pub(crate) pending: Option<Wait>,
     /// When it is to be looked at.
-    pub(crate) due: Instant,
+    pub(crate) due: Option<Instant>,
     pub(crate) is_connected: bool,
 }
+
+/// Later than anything that an association waits for.
+const FAR: Duration = Duration::from_secs(86_400);
 
 /// What has come of something that was given to an association.
 #[derive(Debug, Default)]
@@ -51,6 +58,7 @@ pub(crate) enum Broken {
     /// The library asks for a cookie in other words than we did.
     Request,
     TooLong,
+    Panicked,
 }
 
 impl Broken {
@@ -68,7 +76,9 @@ impl Broken {
                 }
                 _ => HandshakeFailure::Dtls,
             },
-            Self::Library(_) | Self::Request | Self::TooLong => HandshakeFailure::Dtls,
+            Self::Library(_) | Self::Request | Self::TooLong | Self::Panicked => {
+                HandshakeFailure::Dtls
+            }
         }
     }
 }
@@ -100,7 +110,7 @@ impl Association {
             five_tuple,
             serial,
             pending: None,
-            due: now,
+            due: None,
             is_connected: false,
         };
         let drained = while_verified(hello.random, cookie, || {
@@ -117,15 +127,12 @@ impl Association {
 
     /// Takes a datagram from the client.
     pub(crate) fn receive(&mut self, now: Instant, datagram: &[u8]) -> Result<Drained, Broken> {
-        self.dtls.handle_timeout(now)?;
-        self.dtls.handle_packet(datagram)?;
-        Ok(self.drain())
+        self.act(now, |dtls| dtls.handle_packet(datagram))
     }
 
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Result<Drained, Broken> {
-        self.dtls.handle_timeout(now)?;
-        Ok(self.drain())
+        self.act(now, |_| Ok(()))
     }
 
     /// Encrypts a message to the client.
@@ -133,20 +140,30 @@ impl Association {
         if message.len() > MAX_MESSAGE {
             return Err(Broken::TooLong);
         }
-        self.dtls.handle_timeout(now)?;
-        self.dtls.send_application_data(message)?;
-        Ok(self.drain())
+        self.act(now, |dtls| dtls.send_application_data(message).map(|_| ()))
     }
 
     /// What says to the client that nothing more comes.
-    pub(crate) fn goodbye(&mut self) -> Vec<Vec<u8>> {
-        match self.dtls.close() {
-            Ok(()) => self.drain().packets,
-            Err(_broken_already) => Vec::new(),
-        }
+    pub(crate) fn goodbye(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        self.act(now, Dtls::close).map(|drained| drained.packets).unwrap_or_default()
     }
 
-    fn drain(&mut self) -> Drained {
+    /// The library is full of assertions, and one that fails must not end the worker and all of its
+    /// clients: then it is the end of this association only.
+    fn act(
+        &mut self,
+        now: Instant,
+        action: impl FnOnce(&mut Dtls) -> Result<(), Error>,
+    ) -> Result<Drained, Broken> {
+        let act = || {
+            self.dtls.handle_timeout(now)?;
+            action(&mut self.dtls)?;
+            Ok(self.drain(now))
+        };
+        catch_unwind(AssertUnwindSafe(act)).unwrap_or(Err(Broken::Panicked))
+    }
+
+    fn drain(&mut self, now: Instant) -> Drained {
         let mut drained = Drained::default();
         let mut buffer = vec![0; 2048];
         loop {
@@ -157,7 +174,8 @@ impl Association {
                 Output::Connected => self.is_connected = true,
                 Output::CloseNotify => drained.is_closed = true,
                 Output::Timeout(due) => {
-                    self.due = due;
+                    // With nothing to do, the library names a time years ahead.
+                    self.due = (due < now + FAR).then_some(due);
                     return drained;
                 }
                 // A client's certificate is not asked for, nor keys for SRTP.

@@ -39,7 +39,7 @@ impl Associations {
         let (serial, due) = (association.serial, association.due);
         let index = self.slots.insert(association);
         self.by_client.insert(key, index);
-        self.timers.insert((due, index));
+        self.timers.extend(due.map(|due| (due, index)));
         ConnectionId { index, serial }
     }
 
@@ -47,7 +47,9 @@ impl Associations {
         self.get(id)?;
         let association = self.slots.try_remove(id.index)?;
         self.by_client.remove(&(association.five_tuple.client.0, association.listener));
-        self.timers.remove(&(association.due, id.index));
+        if let Some(due) = association.due {
+            self.timers.remove(&(due, id.index));
+        }
         Some(association)
     }
 
@@ -62,8 +64,10 @@ impl Associations {
         let result = action(association);
         let due = association.due;
         if due != before {
-            self.timers.remove(&(before, id.index));
-            self.timers.insert((due, id.index));
+            if let Some(before) = before {
+                self.timers.remove(&(before, id.index));
+            }
+            self.timers.extend(due.map(|due| (due, id.index)));
         }
         Some(result)
     }
@@ -80,7 +84,7 @@ impl Associations {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Those whose five-tuple and listener are asked for.
+    /// Those that came through a listener.
     pub(crate) fn of_listener(&self, listener: usize) -> Vec<ConnectionId> {
         let found = self.slots.iter().filter(|(_, association)| association.listener == listener);
         found.map(|(index, found)| ConnectionId { index, serial: found.serial }).collect()
