@@ -372,6 +372,13 @@ impl Caller {
         }
     }
 
+    /// Ends the allocation.
+    pub(crate) fn leave(mut self) {
+        self.client.refresh(Instant::now(), Some(0)).expect("there is an allocation");
+        let event = self.next_event();
+        assert!(matches!(event, Event::Ended { .. }), "{event:?}");
+    }
+
     /// Refreshes the allocation.
     pub(crate) fn refresh(&mut self) {
         self.client.refresh(Instant::now(), Some(600)).expect("there is an allocation");

@@ -14,4 +14,5 @@ mod mount;
 mod proxy;
 mod relay;
 mod rotation;
+mod soak;
 mod tls;

@@ -1,0 +1,240 @@
+//! A crowd of clients that come and go, crash and lie.
+//!
+//! As a test it is over when each of them has had some sessions. `TURNPIKE_SOAK_MINUTES` makes it
+//! last, with a line of what is held each minute, and then it waits until what was left behind by
+//! clients that crashed has expired.
+
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use turn_proto::{EndReason, Refusal};
+
+use crate::{
+    caller::{Caller, DtlsVersion, Over, PEERS},
+    relay::{Relay, free_port, listener},
+};
+
+const CLIENTS: u64 = 6;
+
+/// Sessions of each client, when no time is given.
+const SESSIONS: u64 = 25;
+
+/// What the heap of a relay may move by between two looks, in KiB.
+const SLACK_KIB: u64 = 4096;
+
+/// Allocations live so long without a refresh, and a tick of the timer more.
+const LIFETIME: Duration = Duration::from_secs(602);
+
+/// What clients have done.
+#[derive(Default)]
+struct Deeds {
+    allocated: AtomicU64,
+    /// Left to expire.
+    abandoned: AtomicU64,
+    echoes: AtomicU64,
+    lies: AtomicU64,
+}
+
+/// When it is over.
+#[derive(Clone, Copy)]
+enum Until {
+    Sessions(u64),
+    Time(Instant),
+}
+
+impl Until {
+    fn goes_on(self, session: u64) -> bool {
+        match self {
+            Self::Sessions(most) => session < most,
+            Self::Time(end) => Instant::now() < end,
+        }
+    }
+}
+
+fn minutes() -> Option<u64> {
+    let text = std::env::var("TURNPIKE_SOAK_MINUTES").ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("TURNPIKE_SOAK_MINUTES: {text:?} is no number")))
+}
+
+#[test]
+fn a_crowd_that_comes_goes_crashes_and_lies_leaves_nothing() {
+    let minutes = minutes();
+    let more = format!("{PEERS}limits: {{allocationsPerUser: 100000, allocations: 100000}}\n");
+    let secure = free_port();
+    let mut relay = Relay::start_with(|files| {
+        files.more = more;
+        files.listeners.extend(["TLS", "DTLS"].map(|protocol| listener(protocol, secure)));
+    });
+    relay.until("empty", |relay| relay.metric("turn_allocations") == 0);
+    let ports = relay.metric("turn_relay_ports_free");
+    // The first sessions make caches and buffers as large as they will be.
+    let warm = run(&relay, secure, Until::Sessions(3), None);
+    let before = relay.resident_kib();
+    let until = minutes.map_or(Until::Sessions(SESSIONS), |minutes| {
+        Until::Time(Instant::now() + Duration::from_secs(60 * minutes))
+    });
+    let deeds = run(&relay, secure, until, minutes.map(|_| before));
+    let abandoned = [&warm, &deeds].map(|deeds| deeds.abandoned.load(Ordering::Relaxed));
+    let left = settle(&mut relay, abandoned.iter().sum(), minutes.is_some());
+    relay.until("of a port each", |relay| relay.metric("turn_relay_ports_free") == ports - left);
+    relay.until("adding up", |relay| {
+        relay.metric("turn_allocations_made_total") == all_ended(relay) + left
+    });
+    let made = [&warm, &deeds].map(|deeds| deeds.allocated.load(Ordering::Relaxed));
+    assert!(relay.metric("turn_allocations_made_total") >= made.iter().sum());
+    assert!(relay.metric(&refused(Refusal::Unauthenticated)) > deeds.lies.load(Ordering::Relaxed));
+    let after = relay.resident_kib();
+    let may = before + SLACK_KIB + 8 * left;
+    assert!(after <= may, "{after} KiB after {before} KiB, {}", told(&deeds));
+}
+
+/// Lets the clients have their sessions.
+fn run(relay: &Relay, secure: u16, until: Until, before: Option<u64>) -> Arc<Deeds> {
+    let deeds = Arc::new(Deeds::default());
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let deeds = Arc::clone(&deeds);
+                scope.spawn(move || sessions(&Place { relay, secure }, client, until, &deeds))
+            })
+            .collect();
+        let mut next = Instant::now() + Duration::from_secs(60);
+        while clients.iter().any(|client| !client.is_finished()) {
+            thread::sleep(Duration::from_millis(50));
+            if let Some(before) = before
+                && Instant::now() >= next
+            {
+                next += Duration::from_secs(60);
+                tell(relay, before, &deeds);
+            }
+        }
+    });
+    deeds
+}
+
+fn tell(relay: &Relay, before: u64, deeds: &Deeds) {
+    let held = relay.metric("turn_allocations");
+    let line = format!(
+        "{} KiB of {before} at first, {held} held, {}\n",
+        relay.resident_kib(),
+        told(deeds)
+    );
+    let _nobody_reads = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn told(deeds: &Deeds) -> String {
+    let [allocated, abandoned, echoes, lies] =
+        [&deeds.allocated, &deeds.abandoned, &deeds.echoes, &deeds.lies]
+            .map(|deed| deed.load(Ordering::Relaxed));
+    format!("{allocated} allocated, {abandoned} abandoned, {echoes} echoes, {lies} lies")
+}
+
+/// Where clients go.
+struct Place<'r> {
+    relay: &'r Relay,
+    /// The port of TLS and DTLS.
+    secure: u16,
+}
+
+impl Place<'_> {
+    fn plain(&self) -> SocketAddr {
+        self.relay.server()
+    }
+
+    fn secure(&self) -> SocketAddr {
+        SocketAddr::new(self.plain().ip(), self.secure)
+    }
+}
+
+fn sessions(place: &Place<'_>, client: u64, until: Until, deeds: &Deeds) {
+    let mut rng = StdRng::seed_from_u64(client);
+    let mut session = 0;
+    while until.goes_on(session) {
+        session += 1;
+        if rng.random_range(0..4) == 0 {
+            lie(place, &mut rng);
+            deeds.lies.fetch_add(1, Ordering::Relaxed);
+        } else {
+            call(place, client, &mut rng, deeds);
+        }
+    }
+}
+
+/// One honest session, which may end without a goodbye.
+fn call(place: &Place<'_>, client: u64, rng: &mut StdRng, deeds: &Deeds) {
+    let over = match rng.random_range(0..4) {
+        0 => Over::Udp(place.plain()),
+        1 => Over::Tcp(place.plain()),
+        2 => Over::Tls(place.secure(), &rustls::version::TLS13),
+        _ => Over::Dtls(place.secure(), DtlsVersion::Either),
+    };
+    let mut caller = Caller::allocate(place.relay, over, &format!("client-{client}"));
+    deeds.allocated.fetch_add(1, Ordering::Relaxed);
+    let echoes = rng.random_range(1..20);
+    for _ in 0..echoes {
+        caller.echo();
+    }
+    deeds.echoes.fetch_add(echoes, Ordering::Relaxed);
+    let crashes = rng.random_range(0..3) == 0;
+    match over {
+        Over::Udp(_) if crashes => {
+            deeds.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+        // A stream that ends says so by itself.
+        Over::Tcp(_) | Over::Tls(..) if crashes => {}
+        Over::Dtls(..) if crashes => caller.hang_up(),
+        Over::Udp(_) | Over::Tcp(_) | Over::Tls(..) | Over::Dtls(..) => caller.leave(),
+    }
+}
+
+/// Somebody who is no client: wrong passwords, bytes that are nothing, streams that stop.
+fn lie(place: &Place<'_>, rng: &mut StdRng) {
+    let mut bytes = vec![0; rng.random_range(1..600)];
+    rng.fill_bytes(&mut bytes);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for first in [0, 0x16, 0x40, 0xFF] {
+        bytes[0] = first;
+        for server in [place.plain(), place.secure()] {
+            socket.send_to(&bytes, server).expect("sent");
+            if let Ok(mut stream) = TcpStream::connect(server) {
+                let _reset_by_the_relay = stream.write_all(&bytes);
+            }
+        }
+    }
+    let wrong = place.relay.echo(turn_probe::Transport::Udp, "south");
+    assert!(wrong.is_err(), "a wrong secret lets nobody in");
+}
+
+/// Waits for what expires; how many allocations are left.
+fn settle(relay: &mut Relay, abandoned: u64, patient: bool) -> u64 {
+    if patient {
+        let deadline = Instant::now() + LIFETIME;
+        while relay.metric("turn_allocations") > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_secs(1));
+        }
+        relay.until("empty", |relay| relay.metric("turn_allocations") == 0);
+        return 0;
+    }
+    relay.until("settled", |relay| relay.metric("turn_allocations") == abandoned);
+    abandoned
+}
+
+fn all_ended(relay: &Relay) -> u64 {
+    let name = |reason: EndReason| {
+        format!("turn_allocations_ended_total{{reason=\"{}\"}}", reason.label())
+    };
+    EndReason::ALL.into_iter().map(|reason| relay.metric(&name(reason))).sum()
+}
+
+fn refused(refusal: Refusal) -> String {
+    format!("turn_requests_refused_total{{reason=\"{}\"}}", refusal.label())
+}
