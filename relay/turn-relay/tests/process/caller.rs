@@ -14,7 +14,7 @@ use rustls::{
     crypto::aws_lc_rs::default_provider, pki_types::ServerName,
 };
 use turn_auth::{Secret, TimeLimitedCredential, UnixSeconds};
-use turn_client::{Client, Config, Credentials, Event, FrameBuffer, Input, Profile};
+use turn_client::{Client, Config, Credentials, Event, Failure, FrameBuffer, Input, Profile};
 
 use crate::{
     certificates::Certificate,
@@ -239,6 +239,10 @@ impl Link {
     }
 }
 
+/// The five-tuple has an allocation already.
+#[derive(Debug)]
+struct Mismatch;
+
 /// A client with an allocation and a permission, and its peer.
 pub(crate) struct Caller {
     client: Client,
@@ -256,13 +260,16 @@ impl Caller {
     pub(crate) fn allocate(relay: &Relay, over: Over, user: &str) -> Self {
         let (Over::Udp(server) | Over::Tcp(server) | Over::Tls(server, _) | Over::Dtls(server, _)) =
             over;
-        Self::over(Link::open(relay, over), server, user)
+        // The system may give the port of a client that has crashed, and whose allocation lives on,
+        // to the next one: then another has to be tried (RFC 8656, section 7.4).
+        let mut tries = (0..100).map(|_| Self::over(Link::open(relay, over), server, user));
+        tries.find_map(Result::ok).expect("a port that nobody had")
     }
 
     /// The same, over a connection that stands already.
     pub(crate) fn allocate_on(stream: TcpStream, user: &str) -> Self {
         let server = stream.peer_addr().expect("connected");
-        Self::over(Link::stream(stream), server, user)
+        Self::over(Link::stream(stream), server, user).expect("a new connection")
     }
 
     /// The same, over TLS that stands already.
@@ -271,10 +278,10 @@ impl Caller {
         user: &str,
     ) -> Self {
         let server = stream.sock.peer_addr().expect("connected");
-        Self::over(Link::stream(stream), server, user)
+        Self::over(Link::stream(stream), server, user).expect("a new connection")
     }
 
-    fn over(link: Link, server: SocketAddr, user: &str) -> Self {
+    fn over(link: Link, server: SocketAddr, user: &str) -> Result<Self, Mismatch> {
         let secret = Secret::from_file(b"north").expect("a secret");
         let minted = TimeLimitedCredential::mint(&secret, user, UnixSeconds(4_000_000_000));
         let client = Client::new(Config {
@@ -294,6 +301,9 @@ impl Caller {
             Self { client, link, peer, relayed: nowhere, mapped: nowhere, seen: Vec::new() };
         caller.client.allocate(Instant::now(), None, None).expect("none yet");
         let event = caller.next_event();
+        if matches!(event, Event::Failed { failure: Failure::Refused { code: 437, .. }, .. }) {
+            return Err(Mismatch);
+        }
         let Event::Allocated { relayed, mapped, .. } = event else {
             panic!("no allocation: {event:?}")
         };
@@ -301,7 +311,7 @@ impl Caller {
         let peer = caller.peer.local_addr().expect("bound");
         caller.client.create_permission(Instant::now(), peer).expect("asked");
         assert!(matches!(caller.next_event(), Event::PermissionInstalled { .. }));
-        caller
+        Ok(caller)
     }
 
     /// A datagram to the peer and one back.
