@@ -260,6 +260,20 @@ impl Relay {
         self.holds(at)
     }
 
+    /// The listener of a transport is no more, and comes back at once.
+    pub(crate) fn changes_listener(
+        &mut self,
+        at: Instant,
+        transport: Transport,
+    ) -> Result<(), Broken> {
+        self.oracle.loses_listener(transport);
+        for shard in &mut self.shards {
+            shard.handle_listener_removed(|client| client.transport == transport);
+        }
+        self.obey(at)?;
+        self.holds(at)
+    }
+
     /// When [`Relay::pass`] has something to do.
     pub(crate) fn next_at(&self) -> Option<Instant> {
         self.shards.iter().filter_map(Server::poll_timeout).min()
@@ -341,7 +355,7 @@ fn is_framed(
 ) -> Result<(), Broken> {
     let right = match channel {
         Some(channel) => {
-            let padded = client.transport == Transport::Tcp;
+            let padded = client.transport.is_stream();
             let len = 4 + payload.len();
             framed.len() == if padded { len.next_multiple_of(4) } else { len }
                 && ChannelData::decode(framed).is_ok_and(|message| {

@@ -288,7 +288,11 @@ impl World {
 
     /// The relay's owner does something.
     fn operate(&mut self) -> Result<(), Broken> {
-        match self.rng.random_range(..8_u32) {
+        match self.rng.random_range(..9_u32) {
+            8 => {
+                let transport = [Transport::Udp, Transport::Tcp][self.rng.random_range(..2_usize)];
+                self.relay.changes_listener(self.now, transport)?;
+            }
             0..=2 => self.relay.reload(|rules| {
                 let newest = rules.generations[0];
                 rules.generations = vec![newest + 1, newest];

@@ -150,8 +150,7 @@ impl Oracle {
         if let Change::Refresh { is_idle: true, .. } = wanted.change
             && let Some(promise) = self.promises.get_mut(heard.from)
         {
-            promise.ending =
-                promise.relayed.keys().map(|relayed| (*relayed, EndReason::Idle)).collect();
+            promise.ends(EndReason::Idle);
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use turn_auth::UnixSeconds;
-use turn_proto::{DropReason, EndReason, FiveTuple};
+use turn_proto::{DropReason, EndReason, FiveTuple, Transport};
 
 use self::{ports::Ports, promise::Promise, standing::Nonces, strangers::Strangers};
 use crate::rules::Rules;
@@ -116,9 +116,14 @@ impl Oracle {
     /// A client's connection has ended.
     pub(crate) fn disconnects(&mut self, client: &FiveTuple) {
         if let Some(promise) = self.promises.get_mut(client) {
-            let relayed = promise.relayed.keys();
-            promise.ending = relayed.map(|relayed| (*relayed, EndReason::Disconnected)).collect();
+            promise.ends(EndReason::Disconnected);
         }
+    }
+
+    /// The listener of a transport is no more.
+    pub(crate) fn loses_listener(&mut self, transport: Transport) {
+        let lost = self.promises.iter_mut().filter(|(client, _)| client.transport == transport);
+        lost.for_each(|(_, promise)| promise.ends(EndReason::ListenerRemoved));
     }
 
     /// A relayed socket is closed.

@@ -83,6 +83,11 @@ impl Promise {
         }
     }
 
+    /// All of it has to end now.
+    pub(crate) fn ends(&mut self, reason: EndReason) {
+        self.ending = self.relayed.keys().map(|relayed| (*relayed, reason)).collect();
+    }
+
     /// The relayed address of a family.
     pub(crate) fn of_family(&self, ipv4: bool) -> Option<SocketAddr> {
         self.relayed.keys().copied().find(|relayed| relayed.is_ipv4() == ipv4)
