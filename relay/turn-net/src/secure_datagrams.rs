@@ -9,7 +9,7 @@ use crate::{
     client_path::{ClientPath, ConnectionId},
     dtls::{
         association::{Association, Broken, Drained},
-        hello::{Beginning, ClientHello, Version},
+        hello::{Beginning, ClientHello, NO_SUCH_VERSION, Version},
     },
     engine::Engine,
     pending::Wait,
@@ -36,6 +36,7 @@ impl Engine {
             }
             (Beginning::NothingInCommon, None) => {
                 self.counters.handshake_failed(HandshakeFailure::NothingInCommon);
+                self.send_packets(listener, client, &[NO_SUCH_VERSION.to_vec()]);
             }
             (Beginning::Other, None) => {
                 self.counters.handshake_failed(HandshakeFailure::Malformed);

@@ -29,6 +29,10 @@ const RETRY: [u8; 32] = [
     0xC2, 0xA2, 0x11, 0x16, 0x7A, 0xBB, 0x8C, 0x5E, 0x07, 0x9E, 0x09, 0xE2, 0xC8, 0xA8, 0x33, 0x9C,
 ];
 
+/// What is said to a client that speaks nothing that is spoken here: a fatal alert, protocol_version.
+/// Without it the client would ask again for a minute.
+pub(crate) const NO_SUCH_VERSION: [u8; 15] = [21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 70];
+
 /// A version that is spoken here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {

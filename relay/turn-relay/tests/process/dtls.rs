@@ -126,6 +126,21 @@ fn garbage_at_a_dtls_listener_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_client_of_dtls_1_0_is_told_at_once_and_counted() {
+    let (mut relay, port) = relay_with_dtls("");
+    let (socket, mut hello) = (socket(), client_hello(1));
+    hello[26] = 0xFF;
+    socket.send_to(&hello, relay.at(port)).expect("sent");
+    let mut answer = [0; 100];
+    let (len, _) = socket.recv_from(&mut answer).expect("an alert");
+    // Fatal: protocol_version.
+    assert_eq!((len, answer[0], &answer[13..15]), (15, 21, &[2, 70][..]));
+    relay.until("counted", |relay| {
+        relay.metric("turn_handshakes_failed_total{reason=\"nothing_in_common\"}") == 1
+    });
+}
+
+#[test]
 fn associations_without_an_allocation_end_in_time_and_too_many_are_not_made() {
     let (mut relay, port) = relay_with_dtls(
         "workers: 1\nlimits: {pendingConnectionTimeoutSeconds: 5, pendingConnectionsPerPrefix: 3}\n",
