@@ -337,6 +337,37 @@ impl Caller {
         self.link.send(&message[..len.expect("permitted")]).expect("sent");
     }
 
+    /// As the peer: sends so many datagrams of a length to the client, which does not read.
+    pub(crate) fn flood(&self, count: usize, len: usize) {
+        let payload = vec![0x5A; len];
+        for _ in 0..count {
+            self.peer.send_to(&payload, self.relayed).expect("sent");
+        }
+    }
+
+    /// Takes what has come of a flood until an answer comes: how many datagrams there were, each of
+    /// them whole.
+    pub(crate) fn take_flood(&mut self, len: usize) -> usize {
+        self.client.refresh(Instant::now(), Some(600)).expect("there is an allocation");
+        let mut count = 0;
+        loop {
+            while let Some(message) = self.client.poll_transmit() {
+                let message = message.to_vec();
+                self.link.send(&message).expect("sent");
+            }
+            if let Some(event) = self.client.poll_event() {
+                assert!(matches!(event, Event::Refreshed { .. }), "{event:?}");
+                return count;
+            }
+            let message = self.link.receive().expect("an answer");
+            if let Input::Data { payload, .. } = self.client.handle_input(Instant::now(), &message)
+            {
+                assert_eq!(payload, vec![0x5A; len]);
+                count += 1;
+            }
+        }
+    }
+
     /// Sends a numbered datagram to the peer.
     pub(crate) fn send_number(&mut self, number: u32) {
         let peer = self.peer.local_addr().expect("bound");

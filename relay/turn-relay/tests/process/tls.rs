@@ -155,3 +155,25 @@ fn a_connection_over_the_cap_is_reset() {
     let end = third.read(&mut [0]).expect_err("no answer, and no orderly end");
     assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
 }
+
+/// Late is as bad as never: what does not fit pushes the oldest out, over TLS as over TCP.
+#[test]
+fn a_client_that_does_not_read_loses_whole_datagrams_and_no_answer() {
+    const LEN: usize = 1200;
+    let (mut relay, port) = relay_with("Auto");
+    let dropped = "turn_socket_events_total{event=\"queue_dropped\"}";
+    for over in [Over::Tcp(relay.at(port)), Over::Tls(relay.at(port), &TLS13)] {
+        let mut caller = Caller::allocate(&relay, over, "alice");
+        let before = relay.metric(dropped);
+        let mut sent = 0;
+        // More than the sockets' buffers and the queue hold together.
+        relay.until("full", |relay| {
+            caller.flood(500, LEN);
+            sent += 500;
+            relay.metric(dropped) > before + 100
+        });
+        let taken = caller.take_flood(LEN);
+        assert!(taken > 0 && taken < sent, "{taken} of {sent}");
+        caller.refresh();
+    }
+}
