@@ -18,8 +18,10 @@ mod prober;
 mod relay;
 mod rules;
 mod run;
+mod session;
 mod stranger;
 mod tally;
 
 pub use batch::run_all;
 pub use run::{Summary, run};
+pub use session::session;

@@ -323,6 +323,24 @@ impl Prober {
         self.sign(Method::CHANNEL_BIND, &body, rng)
     }
 
+    /// A signed request with attributes of any types and values: a method, then a type, a length and
+    /// so many bytes, again and again.
+    pub(crate) fn sign_any(&self, script: &[u8], rng: &mut impl Rng) -> Vec<u8> {
+        let (method, rest) = script.split_first().unwrap_or((&3, &[]));
+        let method = Method::new(u16::from(*method % 16)).unwrap_or(Method::ALLOCATE);
+        let body: Body<'_> = Box::new(move |mut writer| {
+            let mut rest = rest;
+            while let Some(([high, low, len], behind)) = rest.split_first_chunk() {
+                let (value, behind) = behind.split_at(usize::from(*len % 40).min(behind.len()));
+                let kind = AttributeType(u16::from_be_bytes([*high & 0x80, *low]));
+                writer = writer.put_raw(kind, value);
+                rest = behind;
+            }
+            writer
+        });
+        self.sign(method, &body, rng)
+    }
+
     /// What nobody should send.
     fn odd(&self, rng: &mut impl Rng) -> Vec<u8> {
         let method = Method::new(rng.random_range(0x010..0x014)).unwrap_or(Method::DATA);

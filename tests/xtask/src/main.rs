@@ -5,6 +5,7 @@ mod check;
 mod console;
 mod crds;
 mod debian;
+mod fuzz;
 mod image;
 mod leavings;
 mod local_cluster;
@@ -40,6 +41,8 @@ enum Task {
     /// Start or end a real cluster on this machine
     #[command(subcommand)]
     Cluster(local_cluster::Task),
+    /// Look for bytes that break something, with libFuzzer
+    Fuzz(fuzz::Arguments),
     /// Run the benchmark; its own arguments follow
     #[command(disable_help_flag = true)]
     Bench {
@@ -63,6 +66,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Crds => crds::write().map(|()| ExitCode::SUCCESS),
         Task::Image => image::build().map(|()| ExitCode::SUCCESS),
         Task::Cluster(task) => task.run().map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench { arguments } => bench::run(&arguments),
     }
 }
