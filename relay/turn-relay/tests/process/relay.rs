@@ -173,6 +173,11 @@ impl Relay {
         self.files.write_certificate();
     }
 
+    /// Makes the tests expect another certificate than the relay has.
+    pub(crate) fn expect_another_certificate(&mut self) {
+        self.files.certificate = Certificate::new();
+    }
+
     /// Replaces the certificate's file by something else.
     pub(crate) fn write_certificate(&self, pem: &str) {
         self.files.tls.put(&[("tls.crt", pem), ("tls.key", &self.files.certificate.key)]);

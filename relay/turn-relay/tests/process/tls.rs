@@ -148,6 +148,23 @@ fn a_certificate_that_is_none_leaves_the_one_before() {
 }
 
 #[test]
+fn a_probe_that_expects_another_certificate_says_so() {
+    let (tls_port, dtls_port) = (free_port(), free_port());
+    let mut relay = Relay::start_with(|files| {
+        files.listeners.extend([listener("TLS", tls_port), listener("DTLS", dtls_port)]);
+    });
+    relay.expect_another_certificate();
+    for (port, transport, expected) in [
+        (tls_port, Transport::Tls, "invalid peer certificate"),
+        (dtls_port, Transport::Dtls, "another certificate than the one that is expected"),
+    ] {
+        let failure = relay.echo_at(relay.at(port), transport, "north").expect_err("distrusted");
+        assert_eq!(failure.stage, turn_probe::Stage::Connect);
+        assert!(failure.line().contains(expected), "{}", failure.line());
+    }
+}
+
+#[test]
 fn a_connection_over_the_cap_is_reset() {
     let relay = Relay::start("workers: 1\nlimits: {pendingConnectionsPerPrefix: 2}\n");
     let _fill_it = [connect(relay.server()), connect(relay.server())];
