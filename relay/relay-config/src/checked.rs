@@ -63,6 +63,7 @@ impl TryFrom<RawConfig> for Config {
         check_limits(&raw.limits)?;
         check_drain(&raw.drain)?;
         check_discovery(&raw)?;
+        check_tcp_relaying(&raw)?;
         if raw.workers.is_some_and(|workers| !(1..=256).contains(&workers)) {
             return refuse("workers", raw.workers.unwrap_or(0), "is not between 1 and 256");
         }
@@ -292,7 +293,7 @@ fn check_auth(raw: &RawConfig) -> Result<(), ConfigError> {
 }
 
 fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
-    let positive: [(&str, u32); 9] = [
+    let positive: [(&str, u32); 11] = [
         ("allocationsPerUser", limits.allocations_per_user),
         ("allocations", limits.allocations),
         ("permissionsPerAllocation", limits.permissions_per_allocation.into()),
@@ -305,6 +306,8 @@ fn check_limits(limits: &Limits) -> Result<(), ConfigError> {
             limits.unauthenticated_replies_per_second_per_prefix,
         ),
         ("newPeersPerSecondPerAllocation", limits.new_peers_per_second_per_allocation.into()),
+        ("tcpPeersPerAllocation", limits.tcp_peers_per_allocation.into()),
+        ("tcpPeers", limits.tcp_peers),
     ];
     for (field, value) in positive {
         if value == 0 {
@@ -336,6 +339,21 @@ fn check_rates(limits: &Limits) -> Result<(), ConfigError> {
         Some((field, _)) => {
             refuse(format!("limits.{field}"), 0, "must be 1 or more, or null for no limit")
         }
+        None => Ok(()),
+    }
+}
+
+/// Relayed addresses and listeners of TCP share their ports only where none of the former is TCP.
+fn check_tcp_relaying(raw: &RawConfig) -> Result<(), ConfigError> {
+    let within = |port: &u16| raw.features.tcp_relaying && raw.relay_ports.contains(*port);
+    let streams = raw.listeners.iter().filter(|listener| listener.protocol.is_stream());
+    let ports = streams.map(|listener| listener.port).chain([raw.admin.address.port()]);
+    match ports.into_iter().find(within) {
+        Some(port) => refuse(
+            "features.tcpRelaying",
+            true,
+            format!("needs relayPorts without port {port}, which the relay listens on"),
+        ),
         None => Ok(()),
     }
 }
@@ -434,6 +452,11 @@ mod tests {
             "drain: {alternates: [{protocol: UDP, address: '0.0.0.0:3478'}]}",
             "drain.alternates[0].address: \"0.0.0.0:3478\" must be an address that clients",
         );
+        check(
+            "features: {tcpRelaying: true}\nrelayPorts: {from: 9000, to: 9999}",
+            "features.tcpRelaying: \"true\" needs relayPorts without port 9478",
+        );
+        check("limits: {tcpPeers: 0}", "limits.tcpPeers: \"0\" must be 1 or more");
         check("features: {natDiscovery: true}", "features.natDiscovery: \"true\" needs two UDP");
         check("peers: {deny: [10.0.0.0/33]}", "10.0.0.0/33");
         check("admin: {address: '0.0.0.0:3478'}", "has the port of TCP listener \"tcp\"");

@@ -311,7 +311,13 @@ pub struct Limits {
     /// Peers, per second, that one allocation may ask for a permission for that it has none for.
     /// Above: 508.
     pub new_peers_per_second_per_allocation: u16,
-    /// Bits of payload per second that one allocation relays each way. Above: dropped. Null: no
+    /// Connections to peers of one allocation, where TCP is relayed. Above: 508, or the peer's
+    /// connection is reset.
+    pub tcp_peers_per_allocation: u16,
+    /// The same, of the relay.
+    pub tcp_peers: u32,
+    /// Bits of payload per second that one allocation relays each way. Above: dropped; of TCP:
+    /// delayed. Null: no
     /// limit; the same of those that follow.
     pub bits_per_second_per_allocation: Option<u64>,
     /// Datagrams per second that one allocation relays each way.
@@ -338,6 +344,8 @@ impl Default for Limits {
             queue_bytes_per_connection: 262_144,
             unauthenticated_replies_per_second_per_prefix: 1_000,
             new_peers_per_second_per_allocation: 64,
+            tcp_peers_per_allocation: 16,
+            tcp_peers: 4096,
             bits_per_second_per_allocation: Some(20_000_000),
             packets_per_second_per_allocation: None,
             bits_per_second_per_user: None,
@@ -355,6 +363,8 @@ pub struct Features {
     /// Help clients to find out how their NAT behaves (RFC 5780): answers Binding requests from the
     /// other address and port. Needs two UDP listeners and two addresses of a family.
     pub nat_discovery: bool,
+    /// Relay TCP connections too, for clients over TCP and TLS that ask for it (RFC 6062).
+    pub tcp_relaying: bool,
 }
 
 /// How the relay ends.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::Arc,
 };
 
@@ -138,6 +138,16 @@ impl ClientStream {
     /// Whether something that was encrypted waits for the client to read.
     pub(crate) fn has_output(&self) -> bool {
         matches!(&self.layer, Layer::Tls(session) if session.wants_write())
+    }
+
+    /// Says that nothing more comes, once all that was written has left: `WouldBlock` before that.
+    pub(crate) fn end_writing(&mut self) -> io::Result<()> {
+        if let Layer::Tls(session) = &mut self.layer {
+            drain(session, &mut self.tcp)?;
+            session.send_close_notify();
+            drain(session, &mut self.tcp)?;
+        }
+        self.tcp.shutdown(Shutdown::Write)
     }
 
     /// Says that nothing more comes, as far as the client takes it at once.

@@ -9,6 +9,7 @@ use crate::{
     client_stream::ClientStream,
     pending::Wait,
     send_queue::{FrameKind, SendQueue, Stalled},
+    splice::Splice,
 };
 
 /// The first buffer of a connection: room for any request. It grows when a longer frame comes.
@@ -25,6 +26,8 @@ pub(crate) struct Connection {
     pub(crate) serial: u64,
     /// While it has no allocation.
     pub(crate) pending: Option<Wait>,
+    /// What it has been joined with: from then on it carries no messages.
+    pub(crate) splice: Option<Box<Splice>>,
     /// Taken out while its frames are handled.
     pub(crate) input: FrameBuffer,
 }
@@ -109,6 +112,11 @@ impl FrameBuffer {
                 Ok(None)
             }
         }
+    }
+
+    /// What has been read and is not taken.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
     }
 
     fn make_room(&mut self) {

@@ -1,22 +1,30 @@
 //! What a worker does: the server core, and the sockets that it speaks through.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Instant,
+};
 
 use slab::Slab;
 use turn_proto::{
-    ClientAddr, Command, FiveTuple, Now, PeerAddr, PeerVerdict, RelayedId, Server, Shard, Verdict,
+    ClientAddr, Command, FiveTuple, Now, OpenError, PeerAddr, PeerConnectionId, PeerVerdict,
+    RelayedId, Server, Shard, Verdict,
 };
 
 use crate::{
     Identity, ListenerSpec, NetCounters, Protocol, Snapshot, StreamLimits, Terms,
     bind::BoundListeners,
-    client_path::ClientPath,
+    client_path::{ClientPath, ConnectionId},
     connection::Connection,
     datagrams::Datagram,
     dtls::{associations::Associations, cookie::Cookies},
+    handover::Desk,
     listeners::{DatagramListener, StreamListener},
+    peer_connections::PeerConnect,
     pending::{Pending, Wait},
     relayed::RelayedSocket,
+    relayed_listener::RelayedListener,
     send_queue::FrameKind,
     worker::{Source, now},
 };
@@ -28,6 +36,15 @@ pub(crate) struct Engine {
     pub(crate) datagram_listeners: Slab<DatagramListener>,
     pub(crate) stream_listeners: Slab<StreamListener>,
     pub(crate) relayed: Vec<Option<RelayedSocket>>,
+    /// Of allocations that relay streams, by the index of the relayed address.
+    pub(crate) relayed_listeners: BTreeMap<usize, RelayedListener>,
+    /// Connections to peers that are being made, by their numbers.
+    pub(crate) connecting: BTreeMap<usize, PeerConnect>,
+    /// Connections to peers that clients of this worker have bound, and those clients' connections.
+    pub(crate) bound: BTreeMap<PeerConnectionId, ConnectionId>,
+    /// Connections that a limit holds up, and until when.
+    pub(crate) held_up: BTreeSet<(Instant, usize)>,
+    pub(crate) desk: Desk,
     pub(crate) connections: Slab<Connection>,
     pub(crate) associations: Associations,
     pub(crate) cookies: Cookies,
@@ -35,7 +52,7 @@ pub(crate) struct Engine {
     pub(crate) pending: Pending,
     pub(crate) limits: StreamLimits,
     pub(crate) identity: Option<Identity>,
-    answer: Box<[u8]>,
+    pub(crate) answer: Box<[u8]>,
     pub(crate) counters: NetCounters,
 }
 
@@ -45,6 +62,7 @@ impl Engine {
         terms: Terms,
         shard: Shard,
         cookie_key: [u8; 32],
+        desk: Desk,
     ) -> Self {
         Self {
             registry,
@@ -53,6 +71,11 @@ impl Engine {
             datagram_listeners: Slab::new(),
             stream_listeners: Slab::new(),
             relayed: Vec::new(),
+            relayed_listeners: BTreeMap::new(),
+            connecting: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            held_up: BTreeSet::new(),
+            desk,
             connections: Slab::new(),
             associations: Associations::default(),
             serial: 0,
@@ -85,6 +108,7 @@ impl Engine {
             self.server.handle_timeout(now);
             self.run_commands(None);
         }
+        self.go_on(now);
         while let Some(path) = self.pending.overdue(now) {
             self.time_out(now, path);
         }
@@ -95,7 +119,9 @@ impl Engine {
 
     /// When something is due, if nothing else happens.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let next = [self.server.poll_timeout(), self.pending.next(), self.associations.next()];
+        let held_up = self.held_up.first().map(|(until, _)| *until);
+        let (server, pending) = (self.server.poll_timeout(), self.pending.next());
+        let next = [server, pending, self.associations.next(), held_up];
         next.into_iter().flatten().min()
     }
 
@@ -107,6 +133,7 @@ impl Engine {
         added: BoundListeners,
     ) {
         self.server.apply(terms.settings);
+        self.run_commands(None);
         self.limits = terms.limits;
         self.identity = terms.identity;
         self.keep_listeners(listeners);
@@ -138,6 +165,7 @@ impl Engine {
                 self.run_commands(None);
             }
             Verdict::RespondFrom { len, server, client } => self.answer_from(server, client, len),
+            Verdict::Bind { connection, len } => self.bind(path, from, connection, len),
             Verdict::Opening => self.run_commands(Some((path, from))),
             Verdict::Drop(_) => {}
         }
@@ -188,7 +216,7 @@ impl Engine {
     }
 
     /// Sends the answer that has been written.
-    fn answer(&mut self, path: ClientPath, to: &FiveTuple, len: usize) {
+    pub(crate) fn answer(&mut self, path: ClientPath, to: &FiveTuple, len: usize) {
         let answer = std::mem::take(&mut self.answer);
         self.send_to_client(path, to, &answer[..len.min(answer.len())], FrameKind::Answer);
         self.answer = answer;
@@ -230,6 +258,16 @@ impl Engine {
                         self.open(relayed, local, path, from);
                     }
                 }
+                Command::Listen { relayed, local } => {
+                    if let Some((path, from)) = client {
+                        self.listen(relayed, local, path, from);
+                    }
+                }
+                Command::Connect { connection, relayed, local, peer } => {
+                    self.connect(connection, relayed, local, peer);
+                }
+                Command::AbortConnect { connection } => self.abort_connect(connection),
+                Command::CloseConnection { connection } => self.close_connection(connection),
                 Command::Close { relayed, address, five_tuple, reason, allocation_ended } => {
                     tracing::debug!(
                         client = %five_tuple.client.0,
@@ -237,13 +275,10 @@ impl Engine {
                         reason = reason.label(),
                         "relayed address ended"
                     );
-                    let place = self.relayed.get_mut(relayed.index());
-                    if let Some(socket) = place.and_then(Option::take) {
-                        let path = socket.path;
-                        socket.close(&self.registry);
-                        if allocation_ended {
-                            self.wait_for_allocation(path);
-                        }
+                    if let Some(path) = self.close_relayed(relayed)
+                        && allocation_ended
+                    {
+                        self.wait_for_allocation(path);
                     }
                 }
             }
@@ -259,9 +294,36 @@ impl Engine {
                 self.relayed.resize_with(index + 1, || None);
             }
             self.relayed[index] = Some(socket);
+        });
+        self.opened(relayed, local, path, from, opened);
+    }
+
+    /// Closes the socket of a relayed address: how its client is reached.
+    fn close_relayed(&mut self, relayed: RelayedId) -> Option<ClientPath> {
+        if let Some(listener) = self.relayed_listeners.remove(&relayed.index()) {
+            let path = listener.path;
+            listener.close(&self.registry);
+            return Some(path);
+        }
+        let socket = self.relayed.get_mut(relayed.index()).and_then(Option::take)?;
+        let path = socket.path;
+        socket.close(&self.registry);
+        Some(path)
+    }
+
+    /// Tells the core, and the client, what came of opening a relayed address.
+    pub(crate) fn opened(
+        &mut self,
+        relayed: RelayedId,
+        local: SocketAddr,
+        path: ClientPath,
+        from: &FiveTuple,
+        opened: Result<(), OpenError>,
+    ) {
+        if opened.is_ok() {
             tracing::debug!(client = %from.client.0, %local, "relayed address opened");
             self.has_allocation(path);
-        });
+        }
         if let Verdict::Respond { len } =
             self.server.handle_opened(now(), relayed, opened, &mut self.answer)
         {
@@ -270,7 +332,7 @@ impl Engine {
     }
 
     /// The client has an allocation: it is not pending any more.
-    fn has_allocation(&mut self, path: ClientPath) {
+    pub(crate) fn has_allocation(&mut self, path: ClientPath) {
         if let Some(wait) = self.pending_of(path).and_then(Option::take) {
             self.pending.leave(wait);
         }

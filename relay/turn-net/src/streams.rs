@@ -97,6 +97,7 @@ impl Engine {
             queue: SendQueue::new(self.limits.queue_bytes),
             serial,
             pending: Some(wait),
+            splice: None,
             input: FrameBuffer::default(),
         });
         self.pending.watch(ClientPath::Stream(id), until);
@@ -109,7 +110,15 @@ impl Engine {
         if !connection.stream.is_open() && !self.open_stream(id) {
             return false;
         }
-        (0..TURNS).all(|_| self.read_frames(id) == Turn::More)
+        for _ in 0..TURNS {
+            if self.is_spliced(id) {
+                return self.relay_stream(index);
+            }
+            if self.read_frames(id) == Turn::Over {
+                return false;
+            }
+        }
+        true
     }
 
     fn read_frames(&mut self, id: ConnectionId) -> Turn {
@@ -122,6 +131,10 @@ impl Engine {
             if self.connection(id).is_none() {
                 // It broke while an answer was sent: nobody may allocate on it any more.
                 return Turn::Over;
+            }
+            if self.is_spliced(id) {
+                self.take_over(id, input.rest());
+                return Turn::More;
             }
             match input.next_frame() {
                 Ok(Some(frame)) => self.handle_client(now, ClientPath::Stream(id), &from, frame),
@@ -249,6 +262,9 @@ impl Engine {
         if let Some(wait) = connection.pending {
             self.pending.leave(wait);
         }
+        if let Some(splice) = connection.splice.take() {
+            self.end_splice(*splice);
+        }
         connection.stream.say_goodbye();
         let _closed_anyway = self.registry.deregister(&mut connection.stream.tcp);
         self.server.handle_disconnect(&connection.five_tuple);
@@ -257,6 +273,6 @@ impl Engine {
 }
 
 /// Ends a connection by RST: the client learns at once, and no state is left here.
-fn reset(stream: &TcpStream) {
+pub(crate) fn reset(stream: &TcpStream) {
     let _closed_anyway = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

@@ -9,7 +9,7 @@ use std::{
 
 use mio::{Events, Poll, Token};
 use turn_auth::UnixSeconds;
-use turn_proto::{ClientAddr, FiveTuple, Now, Settings, Shard, Transport};
+use turn_proto::{ClientAddr, FiveTuple, Now, PeerConnectionId, Settings, Shard, Transport};
 
 use crate::{
     Identity, ListenerSpec, Protocol, Snapshot,
@@ -17,6 +17,7 @@ use crate::{
     client_path::ClientPath,
     datagrams::{BATCH, Datagrams},
     engine::Engine,
+    handover::Desk,
 };
 
 /// How many datagrams a relayed socket gives at once: few flows have more waiting.
@@ -59,6 +60,8 @@ pub(crate) enum Control {
     /// New terms, all listeners that there are to be, and those that are new among them.
     Apply(Box<Terms>, Arc<[ListenerSpec]>, BoundListeners),
     Drain,
+    /// A connection to a peer that this worker serves has ended with its allocation.
+    CloseConnection(PeerConnectionId),
     Snapshot(mpsc::SyncSender<Snapshot>),
     Stop,
 }
@@ -70,6 +73,12 @@ pub(crate) enum Source {
     Listener(usize),
     Connection(usize),
     Relayed(usize),
+    /// A socket that peers connect to.
+    RelayedListener(usize),
+    /// A connection to a peer that is being made, by its number.
+    Connecting(usize),
+    /// The peer's side of what this client's connection has been joined with.
+    Peer(usize),
     Waker,
 }
 
@@ -82,7 +91,10 @@ impl Source {
             Self::Listener(index) => (1, index),
             Self::Connection(index) => (2, index),
             Self::Relayed(index) => (3, index),
-            Self::Waker => (4, 0),
+            Self::RelayedListener(index) => (4, index),
+            Self::Connecting(number) => (5, number),
+            Self::Peer(index) => (6, index),
+            Self::Waker => (7, 0),
         };
         Token(kind << Self::SHIFT | index)
     }
@@ -94,6 +106,9 @@ impl Source {
             1 => Self::Listener(index),
             2 => Self::Connection(index),
             3 => Self::Relayed(index),
+            4 => Self::RelayedListener(index),
+            5 => Self::Connecting(index),
+            6 => Self::Peer(index),
             _ => Self::Waker,
         }
     }
@@ -120,9 +135,10 @@ impl Worker {
         shard: Shard,
         cookie_key: [u8; 32],
         control: mpsc::Receiver<Control>,
+        desk: Desk,
     ) -> io::Result<Self> {
         let registry = poll.registry().try_clone()?;
-        let mut engine = Engine::new(registry, terms, shard, cookie_key);
+        let mut engine = Engine::new(registry, terms, shard, cookie_key, desk);
         engine.add_listeners(bound)?;
         let datagrams = Datagrams::new();
         Ok(Self { poll, engine, datagrams, control, backlog: VecDeque::new() })
@@ -158,7 +174,10 @@ impl Worker {
                     Source::Connection(_)
                     | Source::Datagrams(_)
                     | Source::Listener(_)
-                    | Source::Relayed(_) => self.attend(source),
+                    | Source::Relayed(_)
+                    | Source::RelayedListener(_)
+                    | Source::Connecting(_)
+                    | Source::Peer(_) => self.attend(source),
                 }
             }
             for _ in 0..self.backlog.len() {
@@ -186,6 +205,7 @@ impl Worker {
                     self.engine.apply(*terms, &listeners, added);
                 }
                 Control::Drain => self.engine.drain(),
+                Control::CloseConnection(id) => self.engine.close_bound(id),
                 // Who asked may have gone.
                 Control::Snapshot(to) => drop(to.try_send(self.engine.snapshot())),
                 Control::Stop => return true,
@@ -201,6 +221,12 @@ impl Worker {
             Source::Relayed(index) => self.read_peers(index),
             Source::Listener(index) => self.engine.accept(index),
             Source::Connection(index) => self.engine.read_connection(index),
+            Source::RelayedListener(index) => self.engine.accept_peers(index),
+            Source::Connecting(number) => {
+                self.engine.finish_connect(number);
+                false
+            }
+            Source::Peer(index) => self.engine.relay_stream(index),
             Source::Waker => false,
         };
         if more {

@@ -12,6 +12,7 @@ use turn_proto::{Counters, Ledger, Shard};
 
 use crate::{
     BoundListeners, ListenerSpec, NetCounters, Terms,
+    handover::{Desk, Handover, Mailbox},
     worker::{Control, WAKER, Worker},
 };
 
@@ -46,8 +47,7 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Handle {
-    control: mpsc::Sender<Control>,
-    waker: Waker,
+    mailbox: Mailbox,
     thread: JoinHandle<()>,
 }
 
@@ -63,9 +63,13 @@ impl Workers {
         seed: impl Fn() -> io::Result<[u8; 32]>,
     ) -> io::Result<Self> {
         let mut workers = Self { workers: Vec::new() };
-        for (index, bound) in bound.into_iter().enumerate() {
+        let ends = bound.iter().map(|_| ends()).collect::<io::Result<Vec<_>>>()?;
+        let mailboxes = ends.iter().map(|ends| ends.mailbox.clone()).collect();
+        let handover = Arc::new(Handover::new(mailboxes));
+        for (index, (bound, ends)) in bound.into_iter().zip(ends).enumerate() {
             let shard = Shard { ledger: Arc::clone(ledger), seed: seed()?, start: Instant::now() };
-            workers.workers.push(start(index, bound, terms.clone(), shard, seed()?)?);
+            let desk = Desk { handover: Arc::clone(&handover), index };
+            workers.workers.push(start(ends, bound, terms.clone(), shard, seed()?, desk)?);
         }
         Ok(workers)
     }
@@ -94,7 +98,7 @@ impl Workers {
         let added = added.into_iter().chain(std::iter::repeat_with(BoundListeners::default));
         for (worker, added) in self.workers.iter().zip(added) {
             let terms = Box::new(terms.clone());
-            worker.tell(Control::Apply(terms, Arc::clone(listeners), added));
+            worker.mailbox.tell(Control::Apply(terms, Arc::clone(listeners), added));
         }
     }
 
@@ -113,7 +117,7 @@ impl Workers {
             .iter()
             .map(|worker| {
                 let (sender, receiver) = mpsc::sync_channel(1);
-                worker.tell(Control::Snapshot(sender));
+                worker.mailbox.tell(Control::Snapshot(sender));
                 receiver
             })
             .collect();
@@ -136,7 +140,7 @@ impl Workers {
 
     fn tell(&self, control: impl Fn() -> Control) {
         for worker in &self.workers {
-            worker.tell(control());
+            worker.mailbox.tell(control());
         }
     }
 
@@ -156,30 +160,35 @@ impl Drop for Workers {
     }
 }
 
-impl Handle {
-    fn tell(&self, control: Control) {
-        // A worker that has ended does not listen; `snapshot` says so.
-        if self.control.send(control).is_ok() {
-            let _woken_later = self.waker.wake();
-        }
-    }
+/// What a worker waits with, and how it is woken.
+struct Ends {
+    poll: Poll,
+    mailbox: Mailbox,
+    orders: mpsc::Receiver<Control>,
+}
+
+fn ends() -> io::Result<Ends> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    let (control, orders) = mpsc::channel();
+    Ok(Ends { poll, mailbox: Mailbox { control, waker }, orders })
 }
 
 fn start(
-    index: usize,
+    ends: Ends,
     bound: BoundListeners,
     terms: Terms,
     shard: Shard,
     cookie_key: [u8; 32],
+    desk: Desk,
 ) -> io::Result<Handle> {
-    let poll = Poll::new()?;
-    let waker = Waker::new(poll.registry(), WAKER)?;
-    let (control, orders) = mpsc::channel();
-    let worker = Worker::new(poll, bound, terms, shard, cookie_key, orders)?;
+    let Ends { poll, mailbox, orders } = ends;
+    let index = desk.index;
+    let worker = Worker::new(poll, bound, terms, shard, cookie_key, orders, desk)?;
     let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         if let Err(error) = worker.run() {
             tracing::error!(index, %error, "worker ended");
         }
     })?;
-    Ok(Handle { control, waker, thread })
+    Ok(Handle { mailbox, thread })
 }

@@ -11,8 +11,14 @@ use turn_wire::{
 };
 
 use crate::{
-    FiveTuple, Refusal, channel_binding::ChannelBindings, meter::Meters, permission::Permissions,
-    relayed_address::RelayedAddresses, reply::Signature, timer_wheel::Tick,
+    FiveTuple, Refusal,
+    channel_binding::ChannelBindings,
+    connecting::Streams,
+    meter::Meters,
+    permission::Permissions,
+    relayed_address::{RelayedAddresses, RelayedTransport},
+    reply::Signature,
+    timer_wheel::Tick,
 };
 
 /// Names an allocation of a shard; an ended one's name is not used again.
@@ -55,11 +61,23 @@ pub(crate) struct Allocation {
     pub(crate) reservation: Option<ReservationToken>,
     pub(crate) permissions: Permissions,
     pub(crate) channels: ChannelBindings,
+    /// What there is instead of datagrams, if it relays streams.
+    pub(crate) streams: Option<Streams>,
     /// What it has relayed, and what its user has.
     pub(crate) meters: Meters,
     pub(crate) user_meters: Arc<Meters>,
     /// When it last relayed something.
     pub(crate) active_at: Instant,
+}
+
+impl Allocation {
+    /// What it relays.
+    pub(crate) const fn transport(&self) -> RelayedTransport {
+        match self.streams {
+            Some(_) => RelayedTransport::Tcp,
+            None => RelayedTransport::Udp,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -133,6 +151,11 @@ impl Allocations {
             let id = AllocationId { index, generation: slot.generation };
             slot.allocation.as_ref().map(|allocation| (id, allocation))
         })
+    }
+
+    /// In the order of their indices.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Allocation> {
+        self.slots.iter().filter_map(|slot| slot.allocation.as_ref())
     }
 
     /// In the order of their indices.

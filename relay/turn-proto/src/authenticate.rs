@@ -6,7 +6,7 @@ use turn_wire::{
     attribute::{Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, Userhash, Username},
 };
 
-use crate::{FiveTuple, Refusal, allocation::Allocation, reply::Signature};
+use crate::{FiveTuple, Refusal, allocation::Allocation, peer_connection::Owner, reply::Signature};
 
 /// A client that has proved who it is, for one request.
 #[derive(Debug)]
@@ -19,13 +19,36 @@ pub(crate) struct Proof {
     pub(crate) signature: Signature,
 }
 
+/// What an allocation was made with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    user: &'a str,
+    username: &'a str,
+    key: LongTermKey,
+    origin: Origin,
+}
+
+impl<'a> From<&'a Allocation> for Kept<'a> {
+    fn from(allocation: &'a Allocation) -> Self {
+        let Allocation { user, username, key, origin, .. } = allocation;
+        Self { user, username, key: *key, origin: *origin }
+    }
+}
+
+impl<'a> From<&'a Owner> for Kept<'a> {
+    fn from(owner: &'a Owner) -> Self {
+        let Owner { user, username, key, origin, .. } = owner;
+        Self { user, username, key: *key, origin: *origin }
+    }
+}
+
 /// Judges who sent a request. Nothing is looked up by name before the nonce has shown that the
 /// client receives at the address that it sends from.
 pub(crate) fn authenticate(
     credentials: &Credentials,
     message: &Message<'_>,
     from: &FiveTuple,
-    allocation: Option<&Allocation>,
+    kept: Option<Kept<'_>>,
     now: UnixSeconds,
 ) -> Result<Proof, Refusal> {
     // Who signs both ways is judged by the better one (RFC 8489, section 9.2.4).
@@ -45,16 +68,16 @@ pub(crate) fn authenticate(
         Signature::Sha1 => message.verify_integrity(key.as_bytes()),
         Signature::Sha256 => message.verify_integrity_sha256(key.as_bytes()),
     };
-    if let Some(allocation) = allocation
-        && let Some(key) = kept_key(credentials, allocation, identity)
+    if let Some(kept) = kept
+        && let Some(key) = kept_key(credentials, kept, identity)
         && key.algorithm() == algorithm
         && verify(&key)
     {
         return Ok(Proof {
-            user: allocation.user.clone(),
-            username: allocation.username.clone(),
+            user: kept.user.to_owned(),
+            username: kept.username.to_owned(),
             key,
-            origin: allocation.origin,
+            origin: kept.origin,
             signature: answered,
         });
     }
@@ -122,17 +145,17 @@ fn password_algorithm(
 /// allocation, so a time-limited one goes on after its end; a static user has to be there still.
 fn kept_key(
     credentials: &Credentials,
-    allocation: &Allocation,
+    kept: Kept<'_>,
     identity: Identity<'_>,
 ) -> Option<LongTermKey> {
-    let username = &allocation.username;
-    let goes_on = match allocation.origin {
+    let username = kept.username;
+    let goes_on = match kept.origin {
         Origin::TimeLimited => true,
-        Origin::Static => credentials.still_has(username, &allocation.key),
+        Origin::Static => credentials.still_has(username, &kept.key),
     };
     let same = match identity {
         Identity::Name(name) => name == username,
         Identity::Hash(hash) => credentials.is_hash_of(hash, username),
     };
-    (goes_on && same).then_some(allocation.key)
+    (goes_on && same).then_some(kept.key)
 }

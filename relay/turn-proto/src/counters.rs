@@ -65,6 +65,10 @@ reasons! {
         AllocationOpening = "allocation_opening",
         /// An ICMP error of a type that clients are not told of.
         Icmp = "icmp",
+        /// Send or ChannelData on an allocation that relays streams.
+        RelaysStreams = "relays_streams",
+        /// A peer connected to an allocation, or a relay, that has as many connections as it may.
+        TooManyConnections = "too_many_connections",
         /// To the client the datagram would be longer than a message can be.
         TooLong = "too_long",
     }
@@ -85,6 +89,24 @@ reasons! {
         ListenerRemoved = "listener_removed",
         /// No socket could be opened for it.
         NotOpened = "not_opened",
+        /// What it relays is not relayed any more: TCP relaying was switched off.
+        Disallowed = "disallowed",
+    }
+}
+
+reasons! {
+    /// Why a connection to a peer (RFC 6062) ended.
+    ConnectionEnd {
+        /// The peer refused it, did not answer in time, or could not be reached.
+        NotConnected = "not_connected",
+        /// The client did not bind it in time.
+        NotBound = "not_bound",
+        /// Its peer or its client closed it.
+        Closed = "closed",
+        /// Its allocation ended.
+        AllocationEnded = "allocation_ended",
+        /// The peer gate does not let its peer pass any more.
+        Denied = "denied",
     }
 }
 
@@ -113,6 +135,16 @@ pub struct Counters {
     pub refusals: [u64; Refusal::ALL.len()],
     /// Ended allocations, by [`EndReason`].
     pub ended: [u64; EndReason::ALL.len()],
+    /// Ended connections to peers, by [`ConnectionEnd`].
+    pub connections_ended: [u64; ConnectionEnd::ALL.len()],
+    /// Connections to peers, in either direction, that were offered to clients.
+    pub connections_made: u64,
+    /// Connections to peers that clients bound.
+    pub connections_bound: u64,
+    /// Bytes from clients to peers over connections.
+    pub stream_bytes_to_peers: u64,
+    /// Bytes from peers to clients over connections.
+    pub stream_bytes_to_clients: u64,
     /// Allocations made.
     pub allocated: u64,
     /// Requests that succeeded, Binding included.
@@ -128,11 +160,16 @@ impl Counters {
     pub fn merge(&mut self, other: &Self) {
         let pairs = self.drops.iter_mut().zip(&other.drops);
         let pairs = pairs.chain(self.refusals.iter_mut().zip(&other.refusals));
+        let pairs = pairs.chain(self.connections_ended.iter_mut().zip(&other.connections_ended));
         for (sum, more) in pairs.chain(self.ended.iter_mut().zip(&other.ended)) {
             *sum += more;
         }
         self.allocated += other.allocated;
         self.succeeded += other.succeeded;
+        self.connections_made += other.connections_made;
+        self.connections_bound += other.connections_bound;
+        self.stream_bytes_to_peers += other.stream_bytes_to_peers;
+        self.stream_bytes_to_clients += other.stream_bytes_to_clients;
         for (sum, more) in
             [(&mut self.to_peers, other.to_peers), (&mut self.to_clients, other.to_clients)]
         {
@@ -147,6 +184,10 @@ impl Counters {
 
     pub(crate) fn refused(&mut self, refusal: Refusal) {
         self.refusals[refusal as usize] += 1;
+    }
+
+    pub(crate) fn connection_ended(&mut self, reason: ConnectionEnd) {
+        self.connections_ended[reason as usize] += 1;
     }
 
     pub(crate) fn ended(&mut self, reason: EndReason) {
@@ -165,6 +206,9 @@ mod tests {
         }
         for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!(refusal as usize, index);
+        }
+        for (index, reason) in ConnectionEnd::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
         }
         for (index, reason) in EndReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);

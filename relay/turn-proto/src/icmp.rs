@@ -8,7 +8,9 @@ use turn_wire::{
     attribute::{Family, Icmp, XorPeerAddress},
 };
 
-use crate::{DropReason, FiveTuple, PeerAddr, RelayedId, Server};
+use crate::{
+    DropReason, FiveTuple, PeerAddr, RelayedId, Server, relayed_address::RelayedTransport,
+};
 
 /// What an ICMP message says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,8 @@ impl Server {
             return Err(DropReason::Icmp);
         }
         let allocation = self.allocations.get(to.allocation).ok_or(DropReason::NoAllocation)?;
-        self.check_permission(allocation, peer, now, DropReason::NoPermissionInbound)?;
+        let (without, transport) = (DropReason::NoPermissionInbound, RelayedTransport::Udp);
+        self.check_permission(allocation, peer, now, without, transport)?;
         let five_tuple = allocation.five_tuple;
         let transaction = TransactionId(self.rng.random());
         let icmp = Icmp { kind: error.kind, code: error.code.into(), error_data: error.data };

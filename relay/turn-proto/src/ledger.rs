@@ -16,7 +16,9 @@ use rand::Rng;
 use crate::{
     Limits, Refusal, RelayAddress,
     meter::Meters,
+    peer_connection::PeerConnections,
     port_allocator::{Parity, PortAllocator, PortRange},
+    relayed_address::RelayedTransport,
 };
 
 /// Ports and quotas of a relay, shared by its shards.
@@ -29,11 +31,26 @@ pub struct Ledger {
     range: PortRange,
     books: Mutex<Books>,
     /// A bit for each port of each address.
-    live: Vec<Box<[AtomicU64]>>,
+    live: Vec<Live>,
     allocations: AtomicU32,
     start: Instant,
     /// What the relay has relayed.
     meters: Meters,
+    peer_connections: PeerConnections,
+}
+
+/// Which ports of an address are live relayed addresses: a port of UDP is not one of TCP.
+#[derive(Debug)]
+struct Live {
+    udp: Box<[AtomicU64]>,
+    tcp: Box<[AtomicU64]>,
+}
+
+impl Live {
+    fn new() -> Self {
+        let words = || (0..WORDS).map(|_| AtomicU64::new(0)).collect();
+        Self { udp: words(), tcp: words() }
+    }
 }
 
 #[derive(Debug)]
@@ -93,7 +110,7 @@ impl Ledger {
     /// seed keys the table of users; times are counted from `start`.
     #[must_use]
     pub fn new(addresses: Vec<RelayAddress>, range: PortRange, seed: u64, start: Instant) -> Self {
-        let live = addresses.iter().map(|_| (0..WORDS).map(|_| AtomicU64::new(0)).collect());
+        let live = addresses.iter().map(|_| Live::new());
         let books = Books {
             ports: addresses.iter().map(|_| PortAllocator::new(range)).collect(),
             users: HashMap::with_hasher(FixedState::with_seed(seed)),
@@ -108,6 +125,7 @@ impl Ledger {
             allocations: AtomicU32::new(0),
             start,
             meters: Meters::default(),
+            peer_connections: PeerConnections::new(FixedState::with_seed(seed)),
         }
     }
 
@@ -233,15 +251,16 @@ impl Ledger {
 
     /// Gives a port back. It is no live relayed address any more.
     pub(crate) fn give_back(&self, held: HeldPort) {
-        self.set_live(held, false);
+        self.set_live(held, RelayedTransport::Udp, false);
+        self.set_live(held, RelayedTransport::Tcp, false);
         if let Some(ports) = self.books().ports.get_mut(held.address) {
             ports.give_back(held.port);
         }
     }
 
     /// Says that the socket of a port is open, or that it is not.
-    pub(crate) fn set_live(&self, held: HeldPort, live: bool) {
-        let Some(word) = self.word(held.address, held.port) else { return };
+    pub(crate) fn set_live(&self, held: HeldPort, transport: RelayedTransport, live: bool) {
+        let Some(word) = self.word(held.address, held.port, transport) else { return };
         let bit = 1 << (held.port % 64);
         if live {
             word.fetch_or(bit, Ordering::Relaxed);
@@ -250,15 +269,23 @@ impl Ledger {
         }
     }
 
-    /// Whether this address of ours is a relayed address of a live allocation. `None` when the IP
-    /// address is none of ours.
+    /// Whether this address of ours is a relayed address of a live allocation that relays datagrams.
+    /// `None` when the IP address is none of ours.
     #[must_use]
     pub fn is_live(&self, address: &SocketAddr) -> Option<bool> {
+        self.is_live_for(address, RelayedTransport::Udp)
+    }
+
+    pub(crate) fn is_live_for(
+        &self,
+        address: &SocketAddr,
+        transport: RelayedTransport,
+    ) -> Option<bool> {
         let index = self
             .addresses
             .iter()
             .position(|own| own.local == address.ip() || own.external == address.ip())?;
-        let word = self.word(index, address.port())?;
+        let word = self.word(index, address.port(), transport)?;
         Some(word.load(Ordering::Relaxed) & (1 << (address.port() % 64)) != 0)
     }
 
@@ -272,8 +299,24 @@ impl Ledger {
         now.saturating_duration_since(self.start)
     }
 
-    fn word(&self, address: usize, port: u16) -> Option<&AtomicU64> {
-        self.live.get(address)?.get(usize::from(port) / 64)
+    /// How many connections to peers there are, over all shards: being made, waiting, and bound.
+    #[must_use]
+    pub fn peer_connections(&self) -> usize {
+        self.peer_connections.len()
+    }
+
+    /// The connections to peers, of all shards.
+    pub(crate) const fn connection_table(&self) -> &PeerConnections {
+        &self.peer_connections
+    }
+
+    fn word(&self, address: usize, port: u16, transport: RelayedTransport) -> Option<&AtomicU64> {
+        let live = self.live.get(address)?;
+        let words = match transport {
+            RelayedTransport::Udp => &live.udp,
+            RelayedTransport::Tcp => &live.tcp,
+        };
+        words.get(usize::from(port) / 64)
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {

@@ -27,12 +27,17 @@ impl Rate {
     }
 }
 
-/// Which way a datagram goes.
+/// Which way something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
+pub enum Direction {
+    /// From a client to a peer.
     ToPeer,
+    /// From a peer to a client.
     ToClient,
 }
+
+/// As many bytes of a stream as count as one packet: what a segment carries on most ways.
+const SEGMENT_LEN: usize = 1460;
 
 /// What has passed, both ways.
 #[derive(Debug, Default)]
@@ -53,11 +58,30 @@ impl Meters {
         if rate.is_unlimited() {
             return true;
         }
-        let meter = match direction {
+        self.of(direction).pass(now, bytes, rate)
+    }
+
+    /// From when on a part of a stream may pass: a time since the ledger's start.
+    pub(crate) fn free_from(&self, direction: Direction, rate: Rate) -> Duration {
+        let meter = self.of(direction);
+        let packets = rate.packets_per_second.map_or(0, |_| meter.packets.load(Ordering::Relaxed));
+        let bits = rate.bits_per_second.map_or(0, |_| meter.bits.load(Ordering::Relaxed));
+        Duration::from_nanos(packets.max(bits)).saturating_sub(BURST)
+    }
+
+    /// Counts a part of a stream that has passed: what is read cannot be dropped any more.
+    pub(crate) fn pay(&self, direction: Direction, now: Duration, bytes: usize, rate: Rate) {
+        let (meter, now) = (self.of(direction), nanoseconds(now));
+        let segments = bytes.div_ceil(SEGMENT_LEN) as u64;
+        move_on(&meter.packets, now, segments, rate.packets_per_second);
+        move_on(&meter.bits, now, 8 * bytes as u64, rate.bits_per_second);
+    }
+
+    const fn of(&self, direction: Direction) -> &Meter {
+        match direction {
             Direction::ToPeer => &self.to_peer,
             Direction::ToClient => &self.to_client,
-        };
-        meter.pass(now, bytes, rate)
+        }
     }
 }
 
@@ -79,12 +103,25 @@ impl Meter {
 /// Moves a meter on by what `amount` takes, unless it is too far ahead.
 fn advance(meter: &AtomicU64, now: u64, amount: u64, per_second: Option<u64>) -> bool {
     let Some(per_second) = per_second else { return true };
-    let cost = amount.saturating_mul(1_000_000_000) / per_second.max(1);
+    let cost = cost(amount, per_second);
     let most = now.saturating_add(nanoseconds(BURST));
     let moved = meter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |until| {
         (until <= most).then(|| until.max(now).saturating_add(cost))
     });
     moved.is_ok()
+}
+
+/// Moves a meter on by what `amount` takes, however far ahead it is.
+fn move_on(meter: &AtomicU64, now: u64, amount: u64, per_second: Option<u64>) {
+    let Some(per_second) = per_second else { return };
+    let cost = cost(amount, per_second);
+    let moved = |until: u64| Some(until.max(now).saturating_add(cost));
+    let _always_moved = meter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
+}
+
+/// How long `amount` takes, in nanoseconds.
+fn cost(amount: u64, per_second: u64) -> u64 {
+    amount.saturating_mul(1_000_000_000) / per_second.max(1)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use arrayvec::ArrayVec;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::relayed_address::RelayedTransport;
+
 /// Denied unless allowed by name: what is not the public Internet, or not one host of it.
 const DENIED_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
@@ -73,8 +75,10 @@ pub struct PeerPolicy {
     pub relays: Vec<IpAddr>,
     /// The cluster's ranges.
     pub deny_cluster: Vec<IpNet>,
-    /// The ports of this relay's listeners.
+    /// The ports of this relay's listeners for datagrams.
     pub own_listener_ports: Vec<u16>,
+    /// The ports that this relay accepts connections on.
+    pub own_stream_ports: Vec<u16>,
 }
 
 impl PeerPolicy {
@@ -93,6 +97,14 @@ impl PeerPolicy {
     #[must_use]
     pub fn is_own_listener(&self, address: &SocketAddr) -> bool {
         self.own_listener_ports.contains(&address.port()) && self.own.contains(&address.ip())
+    }
+
+    /// The ports of this relay that no peer is reached at.
+    pub(crate) fn own_ports(&self, transport: RelayedTransport) -> &[u16] {
+        match transport {
+            RelayedTransport::Udp => &self.own_listener_ports,
+            RelayedTransport::Tcp => &self.own_stream_ports,
+        }
     }
 
     fn judge(&self, peer: IpAddr) -> Result<Reach, Denied> {
@@ -215,6 +227,7 @@ mod tests {
             relays: vec![ip("203.0.113.1"), ip("203.0.113.2"), ip("8.8.8.8")],
             deny_cluster: nets("1.2.0.0/16"),
             own_listener_ports: vec![3478],
+            own_stream_ports: vec![3478],
         };
         let check =
             |address, expected| assert_eq!(policy.reach(ip(address)), expected, "{address}");

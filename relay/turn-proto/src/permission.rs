@@ -59,11 +59,20 @@ impl Permissions {
         if self.by_peer.len() + new > limit {
             return Err(full);
         }
-        let new = u32::try_from(new).unwrap_or(u32::MAX);
+        self.count_new(u32::try_from(new).unwrap_or(u32::MAX), limits, now)
+    }
+
+    /// Counts peers that the client has not talked with, unless those are too many at once.
+    pub(crate) fn count_new(
+        &mut self,
+        new: u32,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         let each = Duration::from_secs(1) / u32::from(limits.new_peers_per_second).max(1);
         let until = self.new_until.unwrap_or(now).max(now) + each * new;
         if new > 0 && until > now + Duration::from_secs(1) * NEW_PEERS_BURST {
-            return Err(full);
+            return Err(Refusal::InsufficientCapacity);
         }
         self.new_until = Some(until);
         Ok(())

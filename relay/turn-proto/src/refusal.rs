@@ -1,4 +1,4 @@
-//! The ways in which a request is refused: the error codes of RFC 8489 and RFC 8656.
+//! The ways in which a request is refused: the error codes of RFC 8489, RFC 8656 and RFC 6062.
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,10 +22,14 @@ pub enum Refusal {
     AddressFamilyNotSupported,
     /// 441: the allocation belongs to another user.
     WrongCredentials,
-    /// 442: only UDP is relayed.
+    /// 442: that protocol is not relayed: UDP is, and TCP where the relay is told to.
     UnsupportedTransportProtocol,
     /// 443: the peer is of another family than the relayed address.
     PeerAddressFamilyMismatch,
+    /// 446: the allocation has a connection to that peer already.
+    ConnectionExists,
+    /// 447: the peer could not be connected to.
+    ConnectionFailed,
     /// 486: the user has as many allocations as it may have.
     AllocationQuotaReached,
     /// 508: the relay, or this allocation, can hold no more; or the relay is draining.
@@ -34,7 +38,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Each of them, in the order of their numbers in [`crate::Counters`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::TryAlternate,
         Self::BadRequest,
         Self::Unauthenticated,
@@ -46,6 +50,8 @@ impl Refusal {
         Self::WrongCredentials,
         Self::UnsupportedTransportProtocol,
         Self::PeerAddressFamilyMismatch,
+        Self::ConnectionExists,
+        Self::ConnectionFailed,
         Self::AllocationQuotaReached,
         Self::InsufficientCapacity,
     ];
@@ -65,6 +71,8 @@ impl Refusal {
             Self::WrongCredentials => 441,
             Self::UnsupportedTransportProtocol => 442,
             Self::PeerAddressFamilyMismatch => 443,
+            Self::ConnectionExists => 446,
+            Self::ConnectionFailed => 447,
             Self::AllocationQuotaReached => 486,
             Self::InsufficientCapacity => 508,
         }
@@ -86,6 +94,8 @@ impl Refusal {
             Self::WrongCredentials => "Wrong Credentials",
             Self::UnsupportedTransportProtocol => "Unsupported Transport Protocol",
             Self::PeerAddressFamilyMismatch => "Peer Address Family Mismatch",
+            Self::ConnectionExists => "Connection Already Exists",
+            Self::ConnectionFailed => "Connection Timeout or Failure",
             Self::AllocationQuotaReached => "Allocation Quota Reached",
             Self::InsufficientCapacity => "Insufficient Capacity",
         }
@@ -106,6 +116,8 @@ impl Refusal {
             Self::WrongCredentials => "wrong_credentials",
             Self::UnsupportedTransportProtocol => "unsupported_transport_protocol",
             Self::PeerAddressFamilyMismatch => "peer_address_family_mismatch",
+            Self::ConnectionExists => "connection_exists",
+            Self::ConnectionFailed => "connection_failed",
             Self::AllocationQuotaReached => "allocation_quota_reached",
             Self::InsufficientCapacity => "insufficient_capacity",
         }

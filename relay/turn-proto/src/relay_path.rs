@@ -10,8 +10,9 @@ use turn_wire::{
 };
 
 use crate::{
-    AllocationId, DropReason, FiveTuple, Now, PeerAddr, PeerVerdict, Reach, RelayedId, Server,
-    Verdict, allocation::Allocation, meter::Direction,
+    AllocationId, Direction, DropReason, FiveTuple, Now, PeerAddr, PeerVerdict, Reach, Refusal,
+    RelayedId, Server, Verdict, allocation::Allocation, permission::permit,
+    relayed_address::RelayedTransport,
 };
 
 impl Server {
@@ -70,6 +71,9 @@ impl Server {
             return Err(malformed);
         }
         let id = self.allocations.find(from).ok_or(DropReason::NoAllocation)?;
+        if self.allocations.get(id).is_some_and(|found| found.streams.is_some()) {
+            return Err(DropReason::RelaysStreams);
+        }
         // The data is a part of the message: where it starts in it is a difference of addresses.
         let start = data.0.as_ptr().addr() - message.as_bytes().as_ptr().addr();
         let dont_fragment = dont_fragment && may_ask_for_no_fragments(from, &peer.0);
@@ -87,7 +91,7 @@ impl Server {
     ) -> Result<Verdict, DropReason> {
         let allocation = self.allocations.get(id).ok_or(DropReason::NoAllocation)?;
         let denied = DropReason::NoPermissionOutbound;
-        self.check_permission(allocation, peer, now.instant, denied)?;
+        self.check_permission(allocation, peer, now.instant, denied, RelayedTransport::Udp)?;
         // The permission of a family outlives its relayed address, where there were two.
         let relayed = RelayedId { allocation: id, family: Family::of(&peer.0) };
         let from = allocation.relayed.get(relayed.family).ok_or(denied)?;
@@ -109,7 +113,8 @@ impl Server {
         head: &mut [u8; Self::HEAD_LEN],
     ) -> Result<PeerVerdict, DropReason> {
         let allocation = self.allocations.get(to.allocation).ok_or(DropReason::NoAllocation)?;
-        self.check_permission(allocation, from, now, DropReason::NoPermissionInbound)?;
+        let (without, transport) = (DropReason::NoPermissionInbound, RelayedTransport::Udp);
+        self.check_permission(allocation, from, now, without, transport)?;
         self.check_rates(allocation, Direction::ToClient, now, payload_len)?;
         let five_tuple = allocation.five_tuple;
         let (head_len, padding) = frame(allocation, now, from, payload_len, &mut self.rng, head)?;
@@ -124,9 +129,14 @@ impl Server {
         peer: PeerAddr,
         now: Instant,
         without: DropReason,
+        transport: RelayedTransport,
     ) -> Result<(), DropReason> {
         let reach = allocation.permissions.reach(peer.0.ip(), now).ok_or(without)?;
-        if self.is_port_reachable(reach, peer) { Ok(()) } else { Err(DropReason::PeerPortDenied) }
+        if self.is_port_reachable(reach, peer, transport) {
+            Ok(())
+        } else {
+            Err(DropReason::PeerPortDenied)
+        }
     }
 
     /// The narrowest limit first: who is over it costs the others nothing.
@@ -158,14 +168,21 @@ impl Server {
         }
     }
 
-    fn is_port_reachable(&self, reach: Reach, peer: PeerAddr) -> bool {
+    /// The peer gate's word on a peer of a connection.
+    pub(crate) fn judge_stream_peer(&self, peer: PeerAddr) -> Result<(), Refusal> {
+        let reach = permit(&self.settings.peers, peer.0.ip())?;
+        let reachable = self.is_port_reachable(reach, peer, RelayedTransport::Tcp);
+        if reachable { Ok(()) } else { Err(Refusal::Forbidden) }
+    }
+
+    fn is_port_reachable(&self, reach: Reach, peer: PeerAddr, transport: RelayedTransport) -> bool {
         let port = peer.0.port();
         port != 0
             && match reach {
                 Reach::AnyPort => true,
                 Reach::RelayPorts => self.ledger.port_range().contains(port),
-                Reach::OwnRelayPorts => self.ledger.is_live(&peer.0) == Some(true),
-                Reach::ButListeners => !self.settings.peers.own_listener_ports.contains(&port),
+                Reach::OwnRelayPorts => self.ledger.is_live_for(&peer.0, transport) == Some(true),
+                Reach::ButListeners => !self.settings.peers.own_ports(transport).contains(&port),
             }
     }
 }

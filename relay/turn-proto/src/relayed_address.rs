@@ -29,6 +29,15 @@ impl RelayedId {
     }
 }
 
+/// What is relayed from and to a relayed transport address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RelayedTransport {
+    /// Datagrams (RFC 8656).
+    Udp,
+    /// Connections (RFC 6062).
+    Tcp,
+}
+
 /// Whether the relayed socket is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {

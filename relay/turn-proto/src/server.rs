@@ -14,12 +14,14 @@ use turn_auth::UnixSeconds;
 use turn_wire::{Kind, attribute::Family};
 
 use crate::{
-    AllocationId, ClientAddr, Counters, DropReason, EndReason, FiveTuple, Ledger, PeerAddr,
-    RelayedAddr, RelayedId, Settings,
+    AllocationId, ClientAddr, ConnectionEnd, Counters, DropReason, EndReason, FiveTuple, Ledger,
+    PeerAddr, PeerConnectionId, RelayedAddr, RelayedId, Settings,
     allocation::Allocations,
+    connecting::Connecting,
     relayed_address::Relayed,
     reply::{ANSWER_LEN, Reply},
     reply_budget::ReplyBudget,
+    stream_path::BoundConnections,
     timer_wheel::TimerWheel,
 };
 
@@ -64,9 +66,18 @@ pub enum Verdict {
         /// Where to.
         client: ClientAddr,
     },
-    /// Nothing yet: [`Server::poll_command`] asks for a relayed socket, and
-    /// [`Server::handle_opened`] gives the answer.
+    /// Nothing yet: [`Server::poll_command`] asks for a relayed socket, or for a connection to a
+    /// peer, and [`Server::handle_opened`] or [`Server::handle_connected`] gives the answer.
     Opening,
+    /// Send the first `len` bytes of `out` to the client, and from then on join the connection that
+    /// the request came on and the one to the peer, which some shard was told to make or to accept
+    /// (RFC 6062, section 5.4).
+    Bind {
+        /// Which connection to a peer.
+        connection: PeerConnectionId,
+        /// How many bytes.
+        len: usize,
+    },
     /// Nothing.
     Drop(DropReason),
 }
@@ -96,6 +107,35 @@ pub enum Command {
         relayed: RelayedId,
         /// The address on this machine to bind.
         local: SocketAddr,
+    },
+    /// Listen for peers' connections, and say what came of it with [`Server::handle_opened`].
+    Listen {
+        /// Which one.
+        relayed: RelayedId,
+        /// The address on this machine to bind.
+        local: SocketAddr,
+    },
+    /// Connect to a peer, and say what came of it with [`Server::handle_connected`].
+    Connect {
+        /// What it is called.
+        connection: PeerConnectionId,
+        /// From which relayed address.
+        relayed: RelayedId,
+        /// The same, on this machine.
+        local: SocketAddr,
+        /// To where.
+        peer: PeerAddr,
+    },
+    /// It takes too long: say with [`Server::handle_connected`] that there is no connection.
+    AbortConnect {
+        /// Which one.
+        connection: PeerConnectionId,
+    },
+    /// A connection to a peer has ended: close it, and its client's with it, whichever shard's
+    /// client has bound it.
+    CloseConnection {
+        /// Which one.
+        connection: PeerConnectionId,
     },
     /// A relayed address has ended: close its socket.
     Close {
@@ -144,6 +184,10 @@ pub struct Server {
     /// Tokens that were given out here, in the order of their ends.
     pub(crate) reservations: VecDeque<(Instant, [u8; 8])>,
     pub(crate) replies: ReplyBudget,
+    /// Connections to peers that allocations of this shard wait for.
+    pub(crate) connecting: Connecting,
+    /// Connections to peers that clients of this shard have bound.
+    pub(crate) bound: BoundConnections,
     pub(crate) commands: VecDeque<Command>,
     pub(crate) counters: Counters,
     pub(crate) draining: bool,
@@ -168,6 +212,8 @@ impl Server {
             timers: TimerWheel::new(shard.start),
             reservations: VecDeque::new(),
             replies: ReplyBudget::new(rng.next_u64(), shard.start),
+            connecting: Connecting::default(),
+            bound: BoundConnections::new(),
             commands: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
@@ -255,6 +301,7 @@ impl Server {
                 }
             }
         }
+        self.expire_connections(now);
         while let Some((ends_at, token)) = self.reservations.front().copied() {
             if now <= ends_at {
                 break;
@@ -284,7 +331,8 @@ impl Server {
         // Late, never early: a token is good for its whole last moment.
         let token =
             self.reservations.front().map(|(ends_at, _)| *ends_at + Duration::from_millis(1));
-        [self.timers.next(), token].into_iter().flatten().min()
+        let connection = self.connecting.next().map(|ends_at| ends_at + Duration::from_millis(1));
+        [self.timers.next(), token, connection].into_iter().flatten().min()
     }
 
     /// What the shell has to do next.
@@ -298,6 +346,10 @@ impl Server {
             allocation.permissions.judge_again(&settings.peers);
         }
         self.settings = settings;
+        if self.settings.tcp_relaying.is_none() {
+            self.end_stream_allocations();
+        }
+        self.judge_connections();
     }
 
     /// From now on no new allocations are made; those that are there go on.
@@ -331,6 +383,9 @@ impl Server {
         let Some(allocation) = self.allocations.remove(id) else { return };
         self.ledger.discharge(&allocation.user);
         self.counters.ended(reason);
+        for connection in allocation.streams.iter().flat_map(|streams| &streams.connections) {
+            self.end_connection(*connection, ConnectionEnd::AllocationEnded);
+        }
         let mut left = allocation.relayed.iter().count();
         for (family, relayed) in allocation.relayed.iter() {
             left -= 1;

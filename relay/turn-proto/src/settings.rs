@@ -26,6 +26,8 @@ pub struct Settings {
     /// From where NAT behaviour discovery is served: one pair of addresses for each family. None:
     /// not at all.
     pub discovery: Vec<DiscoveryAddresses>,
+    /// How much of TCP relaying (RFC 6062) there is. `None`: clients get none.
+    pub tcp_relaying: Option<TcpRelaying>,
 }
 
 impl Settings {
@@ -39,6 +41,7 @@ impl Settings {
             alternates: Vec::new(),
             drain_idle: None,
             discovery: Vec::new(),
+            tcp_relaying: None,
         }
     }
 }
@@ -76,6 +79,15 @@ pub struct Limits {
     pub relay_rate: Rate,
     /// Replies to unauthenticated datagrams, per second and source prefix, of one shard.
     pub unauthenticated_replies_per_second_per_prefix: u32,
+}
+
+/// How many connections to peers clients may have at the same time: made, waiting or bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpRelaying {
+    /// Of one allocation.
+    pub peers_per_allocation: u16,
+    /// Of the relay, over all shards.
+    pub peers: u32,
 }
 
 /// An address that relayed transport addresses are made of.

@@ -5,7 +5,7 @@ use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
 };
 use turn_net::{HandshakeFailure, Snapshot};
-use turn_proto::{DropReason, EndReason, Refusal};
+use turn_proto::{ConnectionEnd, Counters, DropReason, EndReason, Refusal};
 
 use crate::{
     Relay,
@@ -64,6 +64,7 @@ pub(crate) fn render(
         "direction",
         [("to_peer", up.bytes), ("to_client", down.bytes)],
     )?;
+    peer_connections(&page, relay, counters)?;
     page.counters(
         "turn_socket_events_total",
         "What the relay's sockets have met",
@@ -92,6 +93,44 @@ pub(crate) fn render(
         [("applied", reloads.applied), ("refused", reloads.refused())],
     )?;
     page.text()
+}
+
+/// What TCP relaying has done (RFC 6062).
+fn peer_connections(
+    page: &Page,
+    relay: &Relay,
+    counters: &Counters,
+) -> Result<(), prometheus::Error> {
+    page.gauge(
+        "turn_peer_connections",
+        "Connections to peers now",
+        count(relay.peer_connections()),
+    )?;
+    page.counter(
+        "turn_peer_connections_made_total",
+        "Connections to and from peers that were offered to clients",
+        counters.connections_made,
+    )?;
+    page.counter(
+        "turn_peer_connections_bound_total",
+        "Connections to and from peers that clients bound",
+        counters.connections_bound,
+    )?;
+    page.counters(
+        "turn_peer_connections_ended_total",
+        "Connections to and from peers that ended",
+        "reason",
+        ConnectionEnd::ALL.map(ConnectionEnd::label).into_iter().zip(counters.connections_ended),
+    )?;
+    page.counters(
+        "turn_relayed_stream_bytes_total",
+        "Bytes relayed over connections to and from peers",
+        "direction",
+        [
+            ("to_peer", counters.stream_bytes_to_peers),
+            ("to_client", counters.stream_bytes_to_clients),
+        ],
+    )
 }
 
 struct Page(Registry);

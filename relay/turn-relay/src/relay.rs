@@ -240,6 +240,12 @@ impl Relay {
         self.ledger.free_ports()
     }
 
+    /// How many connections to peers there are: being made, waiting for their clients, and bound.
+    #[must_use]
+    pub fn peer_connections(&self) -> usize {
+        self.ledger.peer_connections()
+    }
+
     /// A username and a password that this relay accepts: time-limited where it has a shared secret,
     /// else those of its first user.
     #[must_use]

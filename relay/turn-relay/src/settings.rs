@@ -11,7 +11,8 @@ use relay_config::{Config, Protocol};
 use turn_auth::{CredentialHash, Credentials, Secret};
 use turn_net::StreamLimits;
 use turn_proto::{
-    Alternate, DiscoveryAddresses, Limits, PeerPolicy, Rate, RelayAddress, Settings, Transport,
+    Alternate, DiscoveryAddresses, Limits, PeerPolicy, Rate, RelayAddress, Settings, TcpRelaying,
+    Transport,
 };
 
 /// A file that should hold a secret does not.
@@ -108,6 +109,10 @@ pub(crate) fn settings(
     Settings {
         alternates: config.drain.alternates.iter().filter_map(alternate).collect(),
         discovery: discovery(config, addresses),
+        tcp_relaying: config.features.tcp_relaying.then_some(TcpRelaying {
+            peers_per_allocation: config.limits.tcp_peers_per_allocation,
+            peers: config.limits.tcp_peers,
+        }),
         drain_idle: config.drain.idle_seconds.map(|idle| Duration::from_secs(idle.into())),
         ..Settings::new(credentials, peer_policy(config, addresses), limits)
     }
@@ -170,13 +175,19 @@ pub(crate) fn stream_limits(config: &Config, workers: usize) -> StreamLimits {
 
 fn peer_policy(config: &Config, addresses: &[RelayAddress]) -> PeerPolicy {
     let own: Vec<IpAddr> = addresses.iter().flat_map(|own| [own.local, own.external]).collect();
-    let udp = config.listeners.iter().filter(|listener| !listener.protocol.is_stream());
+    let ports = |stream: bool| {
+        let listeners = config.listeners.iter();
+        let of_kind = listeners.filter(move |listener| listener.protocol.is_stream() == stream);
+        of_kind.map(|listener| listener.port)
+    };
+    let admin = config.admin.address.port();
     PeerPolicy {
         deny: config.peers.deny.clone(),
         allow: config.peers.allow.clone(),
         own,
         relays: config.peers.relays.clone(),
         deny_cluster: config.peers.deny_cluster.clone(),
-        own_listener_ports: udp.map(|listener| listener.port).collect(),
+        own_listener_ports: ports(false).collect(),
+        own_stream_ports: ports(true).chain([admin]).collect(),
     }
 }

@@ -145,6 +145,7 @@ impl Relay {
             }
             Verdict::RespondFrom { .. } => return Err("an answer from elsewhere".to_owned()),
             Verdict::Opening => return Err("opening, and nothing to open".to_owned()),
+            Verdict::Bind { .. } => return Err("a connection to a peer".to_owned()),
         };
         let heard = Heard { now: moment, from, shard, bytes, opened: &opened };
         self.oracle.judge(&heard, &expected, &outcome)?;
@@ -328,6 +329,12 @@ impl Relay {
                 match command {
                     // Asked for again after a port was taken: `verdict` sees to it.
                     Command::Open { .. } => return Err("a socket for nobody".to_owned()),
+                    Command::Listen { .. }
+                    | Command::Connect { .. }
+                    | Command::AbortConnect { .. }
+                    | Command::CloseConnection { .. } => {
+                        return Err("a stream, and none was asked for".to_owned());
+                    }
                     Command::Close { reason: EndReason::NotOpened, .. } => {}
                     Command::Close { address, five_tuple, reason, .. } => {
                         self.oracle.closes(&five_tuple, address.0, reason, at)?;

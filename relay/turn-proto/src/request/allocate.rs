@@ -17,11 +17,12 @@ use crate::{
     DropReason, Now, Refusal, Server,
     allocation::Allocation,
     channel_binding::ChannelBindings,
+    connecting::Streams,
     ledger::HeldPort,
     meter::Meters,
     permission::Permissions,
     port_allocator::Parity,
-    relayed_address::RelayedAddresses,
+    relayed_address::{RelayedAddresses, RelayedTransport},
     reply::{Reply, Request, Signer},
 };
 
@@ -43,6 +44,7 @@ struct Wish {
     parity: Parity,
     token: Option<[u8; 8]>,
     lifetime_seconds: u32,
+    transport: RelayedTransport,
 }
 
 /// What it is made of.
@@ -64,7 +66,7 @@ impl Server {
             return repeat(allocation, signed, reply);
         }
         super::refuse_unknown(signed.message)?;
-        let wish = self.wish(signed.message)?;
+        let wish = self.wish(signed)?;
         if self.draining {
             return Err(self.elsewhere(&signed.from));
         }
@@ -73,12 +75,9 @@ impl Server {
         Ok(Outcome::Opening)
     }
 
-    fn wish(&self, message: &Message<'_>) -> Result<Wish, Refusal> {
-        let bad = Refusal::BadRequest;
-        let transport = message.get::<RequestedTransport>().map_err(|_| bad)?.ok_or(bad)?;
-        if transport != RequestedTransport::UDP {
-            return Err(Refusal::UnsupportedTransportProtocol);
-        }
+    fn wish(&self, signed: &Signed<'_, '_>) -> Result<Wish, Refusal> {
+        let (bad, message) = (Refusal::BadRequest, signed.message);
+        let transport = self.transport(signed)?;
         let lifetime = message.get::<Lifetime>().map_err(|_| bad)?;
         let even = message.get::<EvenPort>().map_err(|_| bad)?;
         let token = message.get::<ReservationToken>().map_err(|_| bad)?;
@@ -100,7 +99,25 @@ impl Server {
         };
         let token = token.map(|token| token.0);
         let lifetime_seconds = granted_lifetime(lifetime);
-        Ok(Wish { addresses, missing, parity, token, lifetime_seconds })
+        Ok(Wish { addresses, missing, parity, token, lifetime_seconds, transport })
+    }
+
+    /// What is to be relayed. Connections only for whom comes over one, and without what makes sense
+    /// for datagrams alone (RFC 6062, section 5.1).
+    fn transport(&self, signed: &Signed<'_, '_>) -> Result<RelayedTransport, Refusal> {
+        let (bad, message) = (Refusal::BadRequest, signed.message);
+        match message.get::<RequestedTransport>().map_err(|_| bad)?.ok_or(bad)? {
+            RequestedTransport::UDP => Ok(RelayedTransport::Udp),
+            RequestedTransport::TCP if self.settings.tcp_relaying.is_some() => {
+                let has_none = !message.has::<EvenPort>()
+                    && !message.has::<ReservationToken>()
+                    && !message.has::<DontFragment>()
+                    && !message.has::<AdditionalAddressFamily>();
+                let fits = signed.from.transport.is_stream() && has_none;
+                if fits { Ok(RelayedTransport::Tcp) } else { Err(bad) }
+            }
+            _ => Err(Refusal::UnsupportedTransportProtocol),
+        }
     }
 
     /// The relay's addresses of the families that are asked for; and the one that it lacks, if it
@@ -183,10 +200,16 @@ impl Server {
             reservation: None,
             permissions: Permissions::new(self.hasher.clone()),
             channels: ChannelBindings::new(self.hasher.clone()),
+            streams: None,
             meters: Meters::default(),
             user_meters: meters,
             active_at: now.instant,
         });
+        if wish.transport == RelayedTransport::Tcp
+            && let Some(made) = self.allocations.get_mut(id)
+        {
+            made.streams = Some(Streams::of(made));
+        }
         self.ask_to_open(id);
     }
 }

@@ -25,7 +25,7 @@ impl Server {
         let Channel(number) = signed.message.get::<Channel>().map_err(|_| bad)?.ok_or(bad)?;
         let peer = signed.message.get::<XorPeerAddress>().map_err(|_| bad)?.ok_or(bad)?;
         let peer = super::same_family(peer, allocation)?;
-        if peer.0.port() == 0 {
+        if peer.0.port() == 0 || allocation.streams.is_some() {
             return Err(bad);
         }
         let reach = permit(&self.settings.peers, peer.0.ip())?;

@@ -4,6 +4,8 @@ mod allocate;
 mod alternate;
 mod binding;
 mod channel_bind;
+mod connect;
+mod connection_bind;
 mod create_permission;
 mod opening;
 mod refresh;
@@ -17,9 +19,10 @@ use turn_wire::{
 };
 
 use crate::{
-    AllocationId, DropReason, FiveTuple, Now, Refusal, Server, Transport, Verdict,
+    AllocationId, DropReason, FiveTuple, Now, PeerConnectionId, Refusal, Server, Transport,
+    Verdict,
     allocation::Allocation,
-    authenticate::{Proof, authenticate},
+    authenticate::{Kept, Proof, authenticate},
     reply::{Reply, Request, Signer},
 };
 
@@ -47,8 +50,10 @@ struct Signed<'m, 'a> {
 enum Outcome {
     /// An answer of so many bytes.
     Answer(usize),
-    /// The answer comes when the relayed socket is there, or not.
+    /// The answer comes when the relayed socket, or the connection to a peer, is there, or not.
     Opening,
+    /// An answer of so many bytes, and behind it what the peer sends.
+    Bind { connection: PeerConnectionId, len: usize },
     /// Nothing.
     Drop(DropReason),
 }
@@ -87,7 +92,12 @@ impl Server {
         let id = self.allocations.find(from);
         let allocation = id.and_then(|id| self.allocations.get(id));
         let credentials = &self.settings.credentials;
-        match authenticate(credentials, message, from, allocation, now.unix) {
+        let proof = authenticate(credentials, message, from, allocation.map(Kept::from), now.unix);
+        let proof = proof.or_else(|refusal| {
+            let owner = self.owner_to_bind(from, message).ok_or(refusal)?;
+            authenticate(credentials, message, from, Some(Kept::from(&*owner)), now.unix)
+        });
+        match proof {
             Ok(proof) => {
                 let signer = Some((proof.signature, proof.key));
                 let signed = Signed { message, request, from: *from, proof, signer };
@@ -129,11 +139,14 @@ impl Server {
         signed: &Signed<'_, '_>,
         reply: &mut Reply<'_>,
     ) -> Verdict {
+        let relays_tcp = self.settings.tcp_relaying.is_some();
         let outcome = match signed.request.method {
             Method::ALLOCATE => self.allocate(now, id, signed, reply),
             Method::REFRESH => self.refresh(now, id, signed, reply),
             Method::CREATE_PERMISSION => self.create_permission(now, id, signed, reply),
             Method::CHANNEL_BIND => self.channel_bind(now, id, signed, reply),
+            Method::CONNECT if relays_tcp => self.connect(now, id, signed),
+            Method::CONNECTION_BIND if relays_tcp => self.connection_bind(id, signed, reply),
             _ => Err(Refusal::BadRequest),
         };
         match outcome {
@@ -142,6 +155,10 @@ impl Server {
                 Verdict::Respond { len }
             }
             Ok(Outcome::Opening) => Verdict::Opening,
+            Ok(Outcome::Bind { connection, len }) => {
+                self.counters.succeeded += 1;
+                Verdict::Bind { connection, len }
+            }
             Ok(Outcome::Drop(reason)) => Verdict::Drop(reason),
             Err(refusal) => Verdict::Respond { len: self.refuse(signed, refusal, reply) },
         }
@@ -206,6 +223,8 @@ fn known(method: Method) -> &'static [AttributeType] {
         Method::REFRESH => refresh::KNOWN,
         Method::CREATE_PERMISSION => create_permission::KNOWN,
         Method::CHANNEL_BIND => channel_bind::KNOWN,
+        Method::CONNECT => connect::KNOWN,
+        Method::CONNECTION_BIND => connection_bind::KNOWN,
         _ => &[],
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     allocation::Allocation,
     ledger::HeldPort,
     port_allocator::Parity,
-    relayed_address::{Relayed, State},
+    relayed_address::{Relayed, RelayedTransport, State},
     reply::{Reply, Request, Signer},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 const MAX_ATTEMPTS: u32 = 16;
 
 impl Server {
-    /// Says what came of [`Command::Open`]: the client gets its answer, or another socket is to be
+    /// Says what came of [`Command::Open`] or [`Command::Listen`]: the client gets its answer, or another socket is to be
     /// opened.
     pub fn handle_opened(
         &mut self,
@@ -86,15 +86,16 @@ impl Server {
         for (family, relayed) in allocation.relayed.iter() {
             let local = self.ledger.local(relayed.held);
             let relayed = RelayedId { allocation: id, family };
-            self.commands.push_back(Command::Open { relayed, local });
+            self.commands.push_back(open(allocation.transport(), relayed, local));
         }
     }
 
     fn is_open(&mut self, id: RelayedId) {
-        let Some(relayed) = self.relayed_mut(id) else { return };
+        let Some(allocation) = self.allocations.get_mut(id.allocation) else { return };
+        let transport = allocation.transport();
+        let Some(relayed) = allocation.relayed.get_mut(id.family) else { return };
         relayed.state = State::Open;
-        let held = relayed.held;
-        self.ledger.set_live(held, true);
+        self.ledger.set_live(relayed.held, transport, true);
     }
 
     /// The allocation goes on with the other family, if it has one.
@@ -127,8 +128,8 @@ impl Server {
         let local = self.ledger.local(other);
         if let Some(allocation) = self.allocations.get_mut(id.allocation) {
             *allocation.relayed.slot(id.family) = Some(made);
+            self.commands.push_back(open(allocation.transport(), id, local));
         }
-        self.commands.push_back(Command::Open { relayed: id, local });
         true
     }
 
@@ -142,9 +143,12 @@ impl Server {
         self.ledger.reserve(token, next, &allocation.user);
         self.reservations.push_back((now + crate::server::RESERVATION_LIFETIME, token));
     }
+}
 
-    fn relayed_mut(&mut self, id: RelayedId) -> Option<&mut Relayed> {
-        self.allocations.get_mut(id.allocation)?.relayed.get_mut(id.family)
+const fn open(transport: RelayedTransport, relayed: RelayedId, local: SocketAddr) -> Command {
+    match transport {
+        RelayedTransport::Udp => Command::Open { relayed, local },
+        RelayedTransport::Tcp => Command::Listen { relayed, local },
     }
 }
 

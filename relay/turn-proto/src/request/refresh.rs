@@ -65,7 +65,11 @@ impl Server {
 
     /// Whether the relay waits for this allocation alone, so to speak: nobody has used it for long.
     fn is_idle_while_draining(&self, now: Now, allocation: &Allocation) -> bool {
-        let silent = now.instant.saturating_duration_since(allocation.active_at);
+        let since_start = self.ledger.since_start(now.instant);
+        let streams = allocation.streams.as_ref();
+        let silent = streams
+            .map_or(Duration::MAX, |streams| since_start.saturating_sub(streams.owner.active_at()))
+            .min(now.instant.saturating_duration_since(allocation.active_at));
         self.draining && self.settings.drain_idle.is_some_and(|most| silent > most)
     }
 

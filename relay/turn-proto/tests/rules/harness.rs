@@ -11,8 +11,8 @@ use turn_auth::{
 };
 use turn_proto::{
     ClientAddr, Command, DropReason, EndReason, FiveTuple, Ledger, Limits, Now, OpenError,
-    PeerAddr, PeerPolicy, PeerVerdict, PortRange, Rate, Refusal, RelayAddress, RelayedAddr,
-    RelayedId, Server, Settings, Shard, Transport, Verdict,
+    PeerAddr, PeerConnectionId, PeerPolicy, PeerVerdict, PortRange, Rate, Refusal, RelayAddress,
+    RelayedAddr, RelayedId, Server, Settings, Shard, Transport, Verdict,
 };
 use turn_wire::{
     Attribute, ChannelData, ChannelNumber, Class, ErrorCode, Message, MessageWriter, Method,
@@ -44,6 +44,12 @@ pub(crate) struct World {
     pub(crate) taken_ports: u32,
     pub(crate) open: Vec<(RelayedId, SocketAddr)>,
     pub(crate) closed: Vec<EndReason>,
+    /// Connections to peers that the shell was told to make, and has not yet.
+    pub(crate) connecting: Vec<(PeerConnectionId, SocketAddr)>,
+    /// Connections to peers that it was told to close.
+    pub(crate) closed_connections: Vec<PeerConnectionId>,
+    /// Answers that came when time passed.
+    pub(crate) late: Vec<Answer>,
     transactions: u8,
 }
 
@@ -108,6 +114,7 @@ impl World {
             PeerPolicy {
                 own: addresses.iter().map(|own| own.local).collect(),
                 own_listener_ports: vec![3478],
+                own_stream_ports: vec![3478, 9478],
                 ..PeerPolicy::default()
             },
             Limits {
@@ -135,6 +142,9 @@ impl World {
             taken_ports: 0,
             open: Vec::new(),
             closed: Vec::new(),
+            connecting: Vec::new(),
+            closed_connections: Vec::new(),
+            late: Vec::new(),
             transactions: 0,
         }
     }
@@ -166,8 +176,15 @@ impl World {
         let mut out = vec![0; Server::ANSWER_LEN];
         let mut verdict = self.server.handle_client(self.now, from, bytes, &mut out);
         while verdict == Verdict::Opening {
-            let Some(Command::Open { relayed, local }) = self.server.poll_command() else {
-                panic!("opening, but no command to open")
+            let (relayed, local) = match self.server.poll_command() {
+                Some(Command::Open { relayed, local } | Command::Listen { relayed, local }) => {
+                    (relayed, local)
+                }
+                Some(Command::Connect { connection, peer, .. }) => {
+                    self.connecting.push((connection, peer.0));
+                    return (verdict, out);
+                }
+                other => panic!("opening, but no command to open: {other:?}"),
             };
             let opened = if self.taken_ports > 0 {
                 self.taken_ports -= 1;
@@ -179,20 +196,43 @@ impl World {
             verdict = self.server.handle_opened(self.now, relayed, opened, &mut out);
         }
         self.obey();
-        if let Verdict::Respond { len } | Verdict::RespondFrom { len, .. } = verdict {
+        if let Verdict::Respond { len }
+        | Verdict::RespondFrom { len, .. }
+        | Verdict::Bind { len, .. } = verdict
+        {
             out.truncate(len);
         }
         (verdict, out)
     }
 
-    fn obey(&mut self) {
+    /// A connection to a peer is there, or is not to be had: what the client is told.
+    pub(crate) fn connected(&mut self, id: PeerConnectionId, connected: bool) -> Answer {
+        let mut out = vec![0; Server::ANSWER_LEN];
+        let verdict = self.server.handle_connected(self.now, id, connected, &mut out);
+        let Verdict::Respond { len } = verdict else { panic!("no answer: {verdict:?}") };
+        out.truncate(len);
+        Answer(out)
+    }
+
+    pub(crate) fn obey(&mut self) {
         while let Some(command) = self.server.poll_command() {
             match command {
                 Command::Close { relayed, reason, .. } => {
                     self.open.retain(|(open, _)| *open != relayed);
                     self.closed.push(reason);
                 }
-                Command::Open { .. } => panic!("a socket is to be opened, but for whom?"),
+                Command::CloseConnection { connection } => {
+                    self.connecting.retain(|(id, _)| *id != connection);
+                    self.closed_connections.push(connection);
+                }
+                Command::AbortConnect { connection } => {
+                    self.connecting.retain(|(id, _)| *id != connection);
+                    let answer = self.connected(connection, false);
+                    self.late.push(answer);
+                }
+                Command::Open { .. } | Command::Listen { .. } | Command::Connect { .. } => {
+                    panic!("a socket is to be opened, but for whom?")
+                }
             }
         }
     }
@@ -212,6 +252,7 @@ impl World {
             verdict @ (Verdict::ToPeer { .. }
             | Verdict::Respond { .. }
             | Verdict::RespondFrom { .. }
+            | Verdict::Bind { .. }
             | Verdict::Opening) => {
                 panic!("not dropped: {verdict:?}")
             }
@@ -330,8 +371,10 @@ impl World {
                 Sent::To(peer, bytes[payload].to_vec())
             }
             Verdict::Drop(reason) => Sent::Dropped(reason),
-            verdict
-            @ (Verdict::Respond { .. } | Verdict::RespondFrom { .. } | Verdict::Opening) => {
+            verdict @ (Verdict::Respond { .. }
+            | Verdict::RespondFrom { .. }
+            | Verdict::Bind { .. }
+            | Verdict::Opening) => {
                 panic!("neither sent nor dropped: {verdict:?}")
             }
         }

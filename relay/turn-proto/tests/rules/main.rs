@@ -1,5 +1,5 @@
 //! The rules that real clients rely on, one test each: what libwebrtc and nICEr need from the
-//! answers, and what RFC 8489 and RFC 8656 ask of a server.
+//! answers, and what RFC 8489, RFC 8656 and RFC 6062 ask of a server.
 
 mod allocate;
 mod authentication;
@@ -15,3 +15,4 @@ mod password_algorithms;
 mod permission_and_channel;
 mod reservation;
 mod stateless;
+mod tcp_relaying;
