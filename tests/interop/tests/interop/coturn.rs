@@ -82,6 +82,14 @@ pub(crate) fn loses_nothing_with_both_families(ip: IpAddr, options: &[&str]) -> 
     nothing_lost(&uclient(relay.port, &peer, &options)?)
 }
 
+/// Over streams to the peer (RFC 6062), of a relay whose two workers hand them to each other.
+pub(crate) fn relays_tcp(options: &[&str]) -> anyhow::Result<()> {
+    let relay = Relay::start(&json!({"features": {"tcpRelaying": true}, "workers": 2}))?;
+    let peer = Peer::start(LOOPBACK)?;
+    let options = [&["-T", "-t", "-u", "alice", "-W", relay::SECRET], options].concat();
+    nothing_lost(&uclient(relay.port, &peer, &options)?)
+}
+
 /// With the credential that `turnctl up` printed.
 pub(crate) fn printed_credential() -> anyhow::Result<()> {
     let (up, peer) = (Up::start()?, Peer::start(LOOPBACK)?);
