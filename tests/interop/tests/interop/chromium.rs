@@ -13,7 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::up::Up;
+use crate::{certificate::Certificate, up::Up};
 
 /// The page, with `carryFile(iceServers, bytes)`.
 const PAGE: &str = include_str!("chromium/page.html");
@@ -31,8 +31,9 @@ const CALL: &str = "const [servers, bytes, done] = arguments; \
 /// A file gets through two relayed candidates unchanged, with the relay reached over `transport`
 /// (`udp`, `tcp` or `tls`).
 pub(crate) fn carries_a_file(transport: &str) -> anyhow::Result<()> {
-    let up = Up::start()?;
-    let carried = call_page(&up.ice_servers(transport)?)?;
+    let certificate = Certificate::new()?;
+    let up = Up::start_secure(&certificate)?;
+    let carried = call_page(&certificate, &up.ice_servers(transport)?)?;
     ensure!(carried["error"].is_null(), "{}", carried["error"]);
     ensure!(carried["sent"].is_string(), "no digest in {carried}");
     ensure!(carried["sent"] == carried["received"], "another file has arrived: {carried}");
@@ -45,14 +46,14 @@ pub(crate) fn carries_a_file(transport: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn call_page(ice_servers: &Value) -> anyhow::Result<Value> {
+fn call_page(certificate: &Certificate, ice_servers: &Value) -> anyhow::Result<Value> {
     let folder = tempfile::tempdir()?;
     let page = folder.path().join("page.html");
     std::fs::write(&page, PAGE)?;
     let driver = Driver::start(&folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let browser = driver.browser(folder.path()).await?;
+        let browser = driver.browser(folder.path(), certificate).await?;
         // A file is a secure context, in which a page may compute digests.
         let result = run(&browser, &format!("file://{}", page.display()), ice_servers).await;
         browser.close().await?;
@@ -95,8 +96,9 @@ impl Driver {
     }
 
     /// A browser without a window, that talks to nobody but the page's servers.
-    async fn browser(&self, home: &Path) -> anyhow::Result<Client> {
+    async fn browser(&self, home: &Path, trusted: &Certificate) -> anyhow::Result<Client> {
         let profile = format!("--user-data-dir={}", home.join("profile").display());
+        let trust = format!("--ignore-certificate-errors-spki-list={}", trusted.fingerprint);
         let arguments = [
             "--headless",
             "--no-sandbox",
@@ -110,6 +112,7 @@ impl Driver {
             // The relay is on loopback, which is not among a browser's networks otherwise.
             "--allow-loopback-in-peer-connection",
             &profile,
+            &trust,
         ];
         let mut capabilities = Capabilities::new();
         let binary = program_path("chromium").context("no chromium")?;

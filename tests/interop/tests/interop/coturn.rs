@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 
 use crate::{
+    certificate::Certificate,
     program::free_port,
     relay::{self, Relay},
     up::{self, Up},
@@ -72,6 +73,26 @@ pub(crate) fn loses_nothing(options: &[&str]) -> anyhow::Result<()> {
     let (up, peer) = (Up::start()?, Peer::start(LOOPBACK)?);
     let options = [&["-u", "alice", "-W", up::SECRET], options].concat();
     nothing_lost(&uclient(up.port, &peer, &options)?)
+}
+
+/// A listener of a relay with a certificate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Listener {
+    /// TLS.
+    Secure,
+    /// TCP and TLS on one port.
+    Auto,
+}
+
+/// With a relay that has a certificate, by one of its listeners.
+pub(crate) fn loses_nothing_securely(listener: Listener, options: &[&str]) -> anyhow::Result<()> {
+    let (up, peer) = (Up::start_secure(&Certificate::new()?)?, Peer::start(LOOPBACK)?);
+    let port = match listener {
+        Listener::Secure => up.secure_port,
+        Listener::Auto => up.auto_port,
+    };
+    let options = [&["-u", "alice", "-W", up::SECRET], options].concat();
+    nothing_lost(&uclient(port, &peer, &options)?)
 }
 
 /// With a relay that has addresses of both families, and a peer at `ip`.

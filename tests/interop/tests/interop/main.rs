@@ -1,6 +1,7 @@
 //! Clients that nobody here wrote, against relays on loopback: most of them started by `turnctl up`.
 
 mod amplification;
+mod certificate;
 mod chromium;
 mod coturn;
 mod coturn_server;
@@ -20,6 +21,7 @@ use std::{
 };
 
 use cluster::requirement::{Requirement, trial};
+use coturn::Listener;
 use libtest_mimic::{Arguments, Trial};
 
 /// Debian's coturn brings its client, and a peer that sends back what it gets.
@@ -57,6 +59,11 @@ fn main() -> ExitCode {
             coturn::loses_nothing_with_both_families(peer, options)
         })
     };
+    let secure_uclient = |name: &str, listener, options: &'static [&'static str]| {
+        trial(&format!("uclient_{name}"), COTURN, move || {
+            coturn::loses_nothing_securely(listener, options)
+        })
+    };
     let browsers = |transport: &'static str| {
         trial(&format!("chromium_carries_a_file_over_{transport}"), CHROMIUM, move || {
             chromium::carries_a_file(transport)
@@ -87,12 +94,23 @@ fn main() -> ExitCode {
             nat_discovery::learns_that_there_is_no_nat,
         ),
         trial("uclient_with_a_wrong_secret_gets_nothing", COTURN, coturn::wrong_secret),
+        secure_uclient("over_tls_with_channels", Listener::Secure, &["-c", "-t", "-S"]),
+        secure_uclient(
+            "over_tls_with_send_indications",
+            Listener::Secure,
+            &["-c", "-t", "-S", "-s"],
+        ),
+        secure_uclient("over_tcp_where_tls_is_too", Listener::Auto, &["-c", "-t"]),
+        secure_uclient("over_tls_where_tcp_is_too", Listener::Auto, &["-c", "-t", "-S"]),
         browsers("udp"),
         browsers("tcp"),
+        browsers("tls"),
         pythons("aioice", python::ICE, "udp"),
         pythons("aioice", python::ICE, "tcp"),
+        pythons("aioice", python::ICE, "tls"),
         pythons("aiortc", python::RTC, "udp"),
         pythons("aiortc", python::RTC, "tcp"),
+        pythons("aiortc", python::RTC, "tls"),
         trial(
             "turn_client_proto_keeps_an_allocation_over_udp",
             &[],

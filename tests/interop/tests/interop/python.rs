@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context, ensure};
 use cluster::cache;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
-use crate::up::Up;
+use crate::{certificate::Certificate, up::Up};
 
 /// Every package with its version, as `pip freeze` prints them.
 const REQUIREMENTS: &str = include_str!("python/requirements.txt");
@@ -28,9 +29,13 @@ pub(crate) const RTC: Program = Program(include_str!("python/rtc.py"));
 /// Runs the program with a relay that is reached over `transport`: `udp`, `tcp` or `tls`.
 pub(crate) fn run(program: Program, transport: &str) -> anyhow::Result<()> {
     let python = environment()?.join("bin/python");
-    let up = Up::start()?;
+    let certificate = Certificate::new()?;
+    let mut file = NamedTempFile::new()?;
+    file.write_all(certificate.certificate.as_bytes())?;
+    let up = Up::start_secure(&certificate)?;
     let servers = up.ice_servers(transport)?;
     let mut child = Command::new(python)
+        .env("SSL_CERT_FILE", file.path())
         .args(["-I", "-c", program.0])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

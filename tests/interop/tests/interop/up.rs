@@ -8,10 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::program::{self, free_port};
+use crate::{
+    certificate::Certificate,
+    program::{self, free_port},
+};
 
 /// The shared secret of the manifests.
 pub(crate) const SECRET: &str = "north-by-northwest";
@@ -21,8 +24,13 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// A relay that runs. It ends with the value.
 pub(crate) struct Up {
-    child: Child,
+    _process: Process,
+    /// Of UDP and TCP.
     pub(crate) port: u16,
+    /// Of TLS and DTLS.
+    pub(crate) secure_port: u16,
+    /// Of TCP and TLS.
+    pub(crate) auto_port: u16,
     /// What it printed when it was ready.
     pub(crate) printed: Value,
     _manifest: NamedTempFile,
@@ -33,13 +41,47 @@ impl Up {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let port = free_port()?;
         let manifest = manifest(port, free_port()?, "")?;
-        let mut child = turnctl(&manifest)?.stdout(Stdio::piped()).spawn()?;
+        Ok(Self { port, ..Self::start_manifest(manifest)? })
+    }
+
+    /// Starts one that listens over TLS and DTLS too, on [`Up::secure_port`], and over TCP and TLS on
+    /// [`Up::auto_port`].
+    pub(crate) fn start_secure(certificate: &Certificate) -> anyhow::Result<Self> {
+        let [port, secure_port, auto_port] = [free_port()?, free_port()?, free_port()?];
+        let Certificate { certificate, key, .. } = certificate;
+        let secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {"name": "certificate"},
+            "stringData": {"tls.crt": certificate, "tls.key": key},
+        });
+        let more = format!(
+            "\x20 - {{name: tls, protocol: TLS, port: {secure_port}}}\n\
+             \x20 - {{name: dtls, protocol: DTLS, port: {secure_port}}}\n\
+             \x20 - {{name: auto, protocol: Auto, port: {auto_port}}}\n\
+             \x20 tls: {{secretRef: {{name: certificate}}}}\n\
+             ---\n\
+             {secret}\n"
+        );
+        let manifest = manifest(port, free_port()?, &more)?;
+        Ok(Self { port, secure_port, auto_port, ..Self::start_manifest(manifest)? })
+    }
+
+    fn start_manifest(manifest: NamedTempFile) -> anyhow::Result<Self> {
+        let mut process = Process(turnctl(&manifest)?.stdout(Stdio::piped()).spawn()?);
+        let stdout = process.0.stdout.take().context("no output")?;
         let mut line = String::new();
-        let stdout = child.stdout.take().context("no output")?;
         BufReader::new(stdout).read_line(&mut line)?;
-        let mut up = Self { child, port, printed: Value::Null, _manifest: manifest };
-        up.printed = serde_json::from_str(&line).with_context(|| format!("printed {line:?}"))?;
-        Ok(up)
+        let printed = serde_json::from_str(&line).with_context(|| format!("printed {line:?}"))?;
+        Ok(Self {
+            _process: process,
+            port: 0,
+            secure_port: 0,
+            auto_port: 0,
+            printed,
+            _manifest: manifest,
+        })
     }
 
     /// The `iceServers` that it printed, with only the URLs that reach the relay over `transport`:
@@ -64,21 +106,23 @@ fn transport_of(url: &str) -> Option<&str> {
     }
 }
 
-impl Drop for Up {
+struct Process(Child);
+
+impl Drop for Process {
     fn drop(&mut self) {
         // The first signal drains; what clients have left behind need not be waited for.
         for _ in 0..2 {
-            signal(&self.child, "INT");
+            signal(&self.0, "INT");
             let deadline = Instant::now() + END_WITHIN / 10;
             while Instant::now() < deadline {
-                if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                if matches!(self.0.try_wait(), Ok(Some(_)) | Err(_)) {
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        let _ended_meanwhile = self.child.kill();
-        let _reaped = self.child.wait();
+        let _ended_meanwhile = self.0.kill();
+        let _reaped = self.0.wait();
     }
 }
 
