@@ -62,7 +62,10 @@ pub(crate) fn authenticate(
         .nonces()
         .verify(claim.nonce, from.client.0.ip(), now)
         .map_err(|_stale| Refusal::StaleNonce)?;
-    let (algorithm, answered) = password_algorithm(message)?;
+    let (algorithm, is_named) = password_algorithm(message)?;
+    // SHA-256 is for whom that means something: who names an algorithm (RFC 8489, section 9.2.4), and
+    // has shown that it can sign so. Others could not check the answer.
+    let answered = if is_named { signature } else { Signature::Sha1 };
     let identity = claim.identity()?;
     let verify = |key: &LongTermKey| match signature {
         Signature::Sha1 => message.verify_integrity(key.as_bytes()),
@@ -121,21 +124,20 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// How the client made its key, and what its answer is signed with: SHA-256 for whom that means
-/// something, which is who names an algorithm (RFC 8489, section 9.2.4). Each of our nonces offers a
-/// choice, so a client that says which it took says also what it was offered: were the offer changed
-/// on its way, it shows here.
+/// How the client made its key, and whether it says so (RFC 8489, section 9.2.4). Each of our nonces
+/// offers a choice, so a client that says which it took says also what it was offered: were the offer
+/// changed on its way, it shows here.
 fn password_algorithm(
     message: &Message<'_>,
-) -> Result<(turn_auth::PasswordAlgorithm, Signature), Refusal> {
+) -> Result<(turn_auth::PasswordAlgorithm, bool), Refusal> {
     let bad = Refusal::BadRequest;
     let offered = message.get::<PasswordAlgorithms<'_>>().map_err(|_| bad)?;
     let chosen = message.get::<PasswordAlgorithm<'_>>().map_err(|_| bad)?;
     match (offered, chosen) {
-        (None, None) => Ok((turn_auth::PasswordAlgorithm::Md5, Signature::Sha1)),
+        (None, None) => Ok((turn_auth::PasswordAlgorithm::Md5, false)),
         (Some(offered), Some(chosen)) if offered == PasswordAlgorithms::default() => {
             let chosen = turn_auth::PasswordAlgorithm::from_number(chosen.algorithm);
-            Ok((chosen.ok_or(bad)?, Signature::Sha256))
+            Ok((chosen.ok_or(bad)?, true))
         }
         _ => Err(bad),
     }

@@ -122,6 +122,14 @@ fn sha_256_is_sent_only_to_a_client_that_used_it() {
 }
 
 #[test]
+fn who_names_an_algorithm_but_signs_with_sha_1_can_check_the_answer() {
+    let half = Way { sha1: true, sha256: false, ..MODERN };
+    let answer = tried(&mut World::new(), half);
+    assert_eq!(answer.code(), 0);
+    assert!(answer.message().has_integrity() && !answer.message().has_integrity_sha256());
+}
+
+#[test]
 fn who_signs_both_ways_is_judged_by_sha_256() {
     let both = Way { sha1: true, ..MODERN };
     let answer = tried(&mut World::new(), both);

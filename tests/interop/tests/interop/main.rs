@@ -86,7 +86,6 @@ fn main() -> ExitCode {
         uclient("to_other_relayed_clients", &["-y"]),
         dual_uclient("relays_to_ipv6", Ipv6Addr::LOCALHOST.into(), &["-c", "-x"]),
         dual_uclient("relays_to_ipv6_over_tcp", Ipv6Addr::LOCALHOST.into(), &["-c", "-x", "-t"]),
-        dual_uclient("has_two_addresses", coturn::LOOPBACK, &["-Z"]),
         trial("uclient_relays_tcp", COTURN, || coturn::relays_tcp(&[])),
         trial(
             "natdiscovery_learns_that_there_is_no_nat",
