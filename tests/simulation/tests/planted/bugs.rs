@@ -46,15 +46,18 @@ bugs! {
     }
     "a permission is not checked inbound" {
         "turn-proto/src/relay_path.rs":
-            "self.check_permission(allocation, from, now, DropReason::NoPermissionInbound)?;" => "";
+            "self.check_permission(allocation, from, now, without, transport)?;"
+            => "let _ = (without, transport);";
     }
     "a permission is not checked outbound" {
         "turn-proto/src/relay_path.rs":
-            "self.check_permission(allocation, peer, now.instant, denied)?;" => "";
+            "self.check_permission(allocation, peer, now.instant, denied, RelayedTransport::Udp)?;"
+            => "";
     }
     "an ICMP error of a stranger reaches the client" {
         "turn-proto/src/icmp.rs":
-            "self.check_permission(allocation, peer, now, DropReason::NoPermissionInbound)?;" => "";
+            "self.check_permission(allocation, peer, now, without, transport)?;"
+            => "let _ = (without, transport);";
     }
     "a permission lasts 299 s" {
         "turn-proto/src/permission.rs": "Duration::from_secs(300)" => "Duration::from_secs(299)";
@@ -131,7 +134,8 @@ bugs! {
             => "let _ = allocation;";
     }
     "ports of the relay's own that are closed are reached" {
-        "turn-proto/src/relay_path.rs": "self.ledger.is_live(&peer.0) == Some(true)" => "true";
+        "turn-proto/src/relay_path.rs": "self.ledger.is_live_for(&peer.0, transport) == Some(true)"
+            => "{ let _ = transport; true }";
     }
     "strangers get as many answers as they like" {
         "turn-proto/src/reply_budget.rs": "bucket.tokens -= 1.0;" => "";
