@@ -77,6 +77,7 @@ impl Client {
         let message = Message::decode(bytes).map_err(|_| DropReason::Malformed)?;
         match (message.class(), message.method()) {
             (Class::Indication, Method::DATA) => self.handle_data(&message),
+            (Class::Indication, Method::CONNECTION_ATTEMPT) => self.handle_attempt(&message),
             (Class::Request | Class::Indication, _) => Err(DropReason::Unexpected),
             (Class::Success | Class::Error, _) => {
                 self.handle_answer(now, &message).map(|()| Input::Handled)
@@ -98,6 +99,18 @@ impl Client {
             return Err(DropReason::IncompleteData);
         };
         self.events.push_back(Event::Icmp { peer, kind, code });
+        Ok(Input::Handled)
+    }
+
+    /// RFC 6062, section 4.4.
+    fn handle_attempt<'a>(&mut self, message: &Message<'_>) -> Result<Input<'a>, DropReason> {
+        if self.allocation.is_none() || message.unknown_required(KNOWN).next().is_some() {
+            return Err(DropReason::Unexpected);
+        }
+        let incomplete = DropReason::IncompleteData;
+        let XorPeerAddress(peer) = message.get().ok().flatten().ok_or(incomplete)?;
+        let connection = message.get().ok().flatten().ok_or(incomplete)?;
+        self.events.push_back(Event::ConnectionAttempt { peer, connection });
         Ok(Input::Handled)
     }
 
@@ -154,6 +167,13 @@ impl Client {
             Operation::ChannelBind { peer, channel } => {
                 self.peers.set_channel(peer, ChannelState::Bound { renew_at });
                 self.events.push_back(Event::ChannelBound { peer, channel });
+            }
+            Operation::Connect { peer } => {
+                let connection = require(message)?;
+                self.events.push_back(Event::Connected { peer, connection });
+            }
+            Operation::ConnectionBind { connection } => {
+                self.events.push_back(Event::ConnectionBound { connection });
             }
         }
         Ok(())
@@ -237,7 +257,9 @@ impl Client {
             Operation::Binding
             | Operation::Allocate { .. }
             | Operation::CreatePermission { .. }
-            | Operation::ChannelBind { .. } => Err(refused(error)),
+            | Operation::ChannelBind { .. }
+            | Operation::Connect { .. }
+            | Operation::ConnectionBind { .. } => Err(refused(error)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use turn_wire::{
     BufferFull, ChannelData, ChannelNumber, Class, MessageWriter, Method, TransactionId,
-    attribute::{Data, Family, XorPeerAddress},
+    attribute::{ConnectionId, Data, Family, XorPeerAddress},
     padded,
 };
 
@@ -112,13 +112,49 @@ impl Client {
         lifetime_seconds: Option<u32>,
         family: Option<Family>,
     ) -> Result<(), ClientError> {
+        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams: false })
+    }
+
+    /// Asks for an allocation that relays connections (RFC 6062, section 4.1). Ends like
+    /// [`Client::allocate`]. Only over a stream.
+    ///
+    /// # Errors
+    /// When there is an allocation, or one is being asked for.
+    pub fn allocate_streams(
+        &mut self,
+        now: Instant,
+        lifetime_seconds: Option<u32>,
+        family: Option<Family>,
+    ) -> Result<(), ClientError> {
+        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams: true })
+    }
+
+    fn ask_for(&mut self, now: Instant, allocate: Operation) -> Result<(), ClientError> {
         let allocating =
             |transaction: &Transaction| matches!(transaction.operation, Operation::Allocate { .. });
         if self.allocation.is_some() || self.transactions.iter().any(allocating) {
             return Err(ClientError::AlreadyAllocated);
         }
-        self.request(now, Operation::Allocate { lifetime_seconds, family }, false);
+        self.request(now, allocate, false);
         Ok(())
+    }
+
+    /// Has the server connect to a peer (RFC 6062, section 4.3). Ends in [`Event::Connected`] or
+    /// [`Event::Failed`].
+    ///
+    /// # Errors
+    /// When there is no allocation.
+    pub fn connect(&mut self, now: Instant, peer: SocketAddr) -> Result<(), ClientError> {
+        self.allocation.ok_or(ClientError::NoAllocation)?;
+        self.request(now, Operation::Connect { peer }, false);
+        Ok(())
+    }
+
+    /// Makes this connection to the server the client's half of one to a peer, which another client
+    /// of the same user was told of (RFC 6062, section 4.3). Ends in [`Event::ConnectionBound`] or
+    /// [`Event::Failed`].
+    pub fn bind_connection(&mut self, now: Instant, connection: ConnectionId) {
+        self.request(now, Operation::ConnectionBind { connection }, false);
     }
 
     /// Refreshes the allocation, or ends it with a lifetime of zero. Ends in [`Event::Refreshed`],
@@ -334,7 +370,11 @@ impl Client {
             Operation::ChannelBind { peer, .. } => {
                 self.peers.set_channel(peer, ChannelState::Refused);
             }
-            Operation::Binding | Operation::Allocate { .. } | Operation::Refresh { .. } => {}
+            Operation::Binding
+            | Operation::Allocate { .. }
+            | Operation::Refresh { .. }
+            | Operation::Connect { .. }
+            | Operation::ConnectionBind { .. } => {}
         }
         self.events.push_back(Event::Failed { operation, failure });
     }

@@ -13,7 +13,8 @@ pub enum DropReason {
     UnknownTransaction,
     /// An answer to a signed request that is not signed, or wrongly.
     Integrity,
-    /// A Data indication without a peer, or with neither data nor an ICMP error.
+    /// A Data indication without a peer, or with neither data nor an ICMP error; a ConnectionAttempt
+    /// without a peer or a connection.
     IncompleteData,
     /// ChannelData of a channel that the client has not asked for.
     UnknownChannel,

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use turn_wire::{AttributeType, ChannelNumber, Method, attribute::Family};
+use turn_wire::{
+    AttributeType, ChannelNumber, Method,
+    attribute::{ConnectionId, Family},
+};
 
 /// What is asked of the server: one request, and its repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +21,8 @@ pub enum Operation {
         lifetime_seconds: Option<u32>,
         /// The family of the relayed transport address; none means IPv4.
         family: Option<Family>,
+        /// Whether connections are to be relayed, instead of datagrams (RFC 6062, section 4.1).
+        streams: bool,
     },
     /// RFC 8656, section 8.
     Refresh {
@@ -37,6 +42,16 @@ pub enum Operation {
         /// Its channel.
         channel: ChannelNumber,
     },
+    /// RFC 6062, section 4.3.
+    Connect {
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// RFC 6062, section 4.3. Not for the allocation of this client but for one of the same user.
+    ConnectionBind {
+        /// Which connection to a peer.
+        connection: ConnectionId,
+    },
 }
 
 impl Operation {
@@ -47,6 +62,8 @@ impl Operation {
             Self::Refresh { .. } => Method::REFRESH,
             Self::CreatePermission { .. } => Method::CREATE_PERMISSION,
             Self::ChannelBind { .. } => Method::CHANNEL_BIND,
+            Self::Connect { .. } => Method::CONNECT,
+            Self::ConnectionBind { .. } => Method::CONNECTION_BIND,
         }
     }
 
@@ -94,6 +111,28 @@ pub enum Event {
         peer: SocketAddr,
         /// Its channel.
         channel: ChannelNumber,
+    },
+    /// The server has connected to a peer. The connection has to be bound soon, over a connection to
+    /// the server of its own.
+    Connected {
+        /// The peer.
+        peer: SocketAddr,
+        /// What the connection is called.
+        connection: ConnectionId,
+    },
+    /// A peer has connected to the relayed transport address. The connection has to be bound soon,
+    /// over a connection to the server of its own.
+    ConnectionAttempt {
+        /// The peer.
+        peer: SocketAddr,
+        /// What the connection is called.
+        connection: ConnectionId,
+    },
+    /// What comes from here on is the peer's, and what goes is for the peer: this connection to the
+    /// server carries no more messages.
+    ConnectionBound {
+        /// What the connection is called.
+        connection: ConnectionId,
     },
     /// An operation has failed.
     Failed {

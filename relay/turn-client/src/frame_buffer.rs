@@ -30,6 +30,12 @@ impl FrameBuffer {
         self.bytes.extend_from_slice(read);
     }
 
+    /// What was read behind the last message: the peer's first bytes, once a connection is bound.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     /// The next message, without the padding behind it.
     ///
     /// # Errors

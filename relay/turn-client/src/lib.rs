@@ -1,4 +1,4 @@
-//! A TURN client (RFC 8656) without I/O: bytes and times go in, bytes, events and the next time
+//! A TURN client (RFC 8656, RFC 6062) without I/O: bytes and times go in, bytes, events and the next time
 //! come out.
 //!
 //! No clock, no randomness but the seed that is given, no sockets: probes, load generators and
@@ -40,4 +40,8 @@ pub use event::{End, Event, Failure, Operation};
 pub use frame_buffer::FrameBuffer;
 pub use profile::{ChannelUse, Profile, Schedule};
 // What stands in the signatures above.
-pub use turn_wire::{AttributeType, ChannelNumber, attribute::Family, stream::FramingError};
+pub use turn_wire::{
+    AttributeType, ChannelNumber,
+    attribute::{ConnectionId, Family},
+    stream::FramingError,
+};

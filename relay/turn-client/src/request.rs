@@ -39,14 +39,17 @@ pub(crate) fn encode(
 fn put_arguments<'b>(writer: MessageWriter<'b>, operation: &Operation) -> MessageWriter<'b> {
     match *operation {
         Operation::Binding => writer,
-        Operation::Allocate { lifetime_seconds, family } => writer
-            .put(&RequestedTransport::UDP)
+        Operation::Allocate { lifetime_seconds, family, streams } => writer
+            .put(if streams { &RequestedTransport::TCP } else { &RequestedTransport::UDP })
             .put_some(lifetime_seconds.map(Lifetime).as_ref())
             .put_some(family.map(|family| RequestedAddressFamily(Some(family))).as_ref()),
         Operation::Refresh { lifetime_seconds } => {
             writer.put_some(lifetime_seconds.map(Lifetime).as_ref())
         }
-        Operation::CreatePermission { peer } => writer.put(&XorPeerAddress(peer)),
+        Operation::CreatePermission { peer } | Operation::Connect { peer } => {
+            writer.put(&XorPeerAddress(peer))
+        }
+        Operation::ConnectionBind { connection } => writer.put(&connection),
         Operation::ChannelBind { peer, channel } => {
             writer.put(&Channel(channel)).put(&XorPeerAddress(peer))
         }

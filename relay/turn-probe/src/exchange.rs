@@ -308,7 +308,11 @@ impl Exchange {
             }
             Event::PermissionInstalled { .. } => Stage::Permission,
             Event::ChannelBound { .. } => Stage::ChannelBind,
-            Event::Refreshed { .. } | Event::Icmp { .. } => return,
+            Event::Refreshed { .. }
+            | Event::Icmp { .. }
+            | Event::Connected { .. }
+            | Event::ConnectionAttempt { .. }
+            | Event::ConnectionBound { .. } => return,
             Event::Ended { end } => return self.finish(now, Err(Cause::Ended(end))),
             Event::TryAlternate { server, .. } => {
                 self.answered[at] = true;

@@ -235,7 +235,7 @@ impl<'a> Attribute<'a> for MessageIntegritySha256<'a> {
 macro_rules! numbers {
     ($($(#[$doc:meta])* $name:ident($inner:ty) = $type:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name(pub $inner);
 
         impl Attribute<'_> for $name {

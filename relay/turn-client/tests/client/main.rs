@@ -7,3 +7,4 @@ mod hostile;
 mod retransmission;
 mod server;
 mod streams;
+mod tcp_relaying;

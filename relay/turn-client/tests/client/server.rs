@@ -9,7 +9,8 @@ use turn_client::{Client, Config, Credentials, Event, Input, Profile, Transport}
 use turn_wire::{
     Class, ErrorCode, Message, MessageWriter, Method, TransactionId,
     attribute::{
-        Lifetime, Nonce, Realm, RequestedTransport, Username, XorMappedAddress, XorRelayedAddress,
+        ConnectionId, Lifetime, Nonce, Realm, RequestedTransport, Username, XorMappedAddress,
+        XorRelayedAddress,
     },
 };
 
@@ -17,6 +18,9 @@ use turn_wire::{
 pub(crate) const KEY: [u8; 16] = [
     0xa9, 0x83, 0x2f, 0xed, 0x4a, 0x75, 0x67, 0xb4, 0x0e, 0x43, 0x44, 0x3f, 0x9f, 0x30, 0xc2, 0x72,
 ];
+
+/// What each connection to a peer is called.
+pub(crate) const CONNECTION: ConnectionId = ConnectionId(0x1234_5678);
 
 pub(crate) fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -56,11 +60,19 @@ pub(crate) struct Server {
     pub(crate) seen: Vec<Method>,
     /// Answers each signed request with this error instead.
     pub(crate) refuse: Option<u16>,
+    /// What Allocate has to ask for.
+    pub(crate) relays: RequestedTransport,
 }
 
 impl Server {
     pub(crate) fn new() -> Self {
-        Self { nonce: b"first".to_vec(), lifetime_seconds: 600, seen: Vec::new(), refuse: None }
+        Self {
+            nonce: b"first".to_vec(),
+            lifetime_seconds: 600,
+            seen: Vec::new(),
+            refuse: None,
+            relays: RequestedTransport::UDP,
+        }
     }
 
     /// The answer to a request.
@@ -102,7 +114,8 @@ impl Server {
         write(request, Class::Success, |writer| {
             let writer = match request.method() {
                 Method::ALLOCATE => {
-                    assert_eq!(request.get(), Ok(Some(RequestedTransport::UDP)));
+                    let wanted = self.relays;
+                    assert_eq!(request.get(), Ok(Some(wanted)));
                     writer
                         .put(&XorRelayedAddress(relayed()))
                         .put(&XorMappedAddress(mapped()))
@@ -111,6 +124,11 @@ impl Server {
                 Method::REFRESH => {
                     let asked = request.get::<Lifetime>().expect("it is no lifetime");
                     writer.put(&asked.unwrap_or(Lifetime(self.lifetime_seconds)))
+                }
+                Method::CONNECT => writer.put(&CONNECTION),
+                Method::CONNECTION_BIND => {
+                    assert_eq!(request.get(), Ok(Some(CONNECTION)));
+                    writer
                 }
                 _ => writer,
             };
