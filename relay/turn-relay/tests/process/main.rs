@@ -15,4 +15,5 @@ mod proxy;
 mod relay;
 mod rotation;
 mod soak;
+mod tcp_relaying;
 mod tls;
