@@ -87,6 +87,7 @@ fn main() -> ExitCode {
         dual_uclient("relays_to_ipv6", Ipv6Addr::LOCALHOST.into(), &["-c", "-x"]),
         dual_uclient("relays_to_ipv6_over_tcp", Ipv6Addr::LOCALHOST.into(), &["-c", "-x", "-t"]),
         trial("uclient_relays_tcp", COTURN, || coturn::relays_tcp(&[])),
+        trial("uclient_relays_tcp_over_tls", COTURN, coturn::relays_tcp_securely),
         trial(
             "natdiscovery_learns_that_there_is_no_nat",
             NAT_DISCOVERY,
