@@ -164,7 +164,10 @@ impl Starting {
                 | Event::Refreshed { .. }
                 | Event::Ended { .. }
                 | Event::TryAlternate { .. }
-                | Event::Icmp { .. }) => bail!("not expected of the server: {other:?}"),
+                | Event::Icmp { .. }
+                | Event::Connected { .. }
+                | Event::ConnectionAttempt { .. }
+                | Event::ConnectionBound { .. }) => bail!("not expected of the server: {other:?}"),
             }
         }
         Ok(())
