@@ -31,6 +31,10 @@ impl Server {
         for peer in signed.message.all::<XorPeerAddress>() {
             let peer = super::same_family(peer.map_err(|_| Refusal::BadRequest)?, allocation)?;
             let reach = permit(&self.settings.peers, peer.0.ip())?;
+            // The candidates of one host are one peer here.
+            if peers.iter().any(|(known, _)| *known == peer.0.ip()) {
+                continue;
+            }
             peers.try_push((peer.0.ip(), reach)).map_err(|_| Refusal::InsufficientCapacity)?;
         }
         if peers.is_empty() {

@@ -156,3 +156,17 @@ fn a_new_policy_takes_back_what_it_denies_and_keeps_the_rest() {
     assert_eq!(world.send(&from, "1.1.1.1:9", b"x"), Sent::To(addr("1.1.1.1:9"), b"x".to_vec()));
     assert_eq!(world.permit(&from, &signing, &[PEER]), 403);
 }
+
+#[test]
+fn the_candidates_of_one_host_are_one_permission() {
+    let mut world = World::new();
+    let from = udp(CLIENT);
+    let (signing, _) = world.allocate(&from, "alice");
+    let candidates: Vec<_> = (1..=9).map(|port| format!("8.8.8.8:{port}")).collect();
+    let candidates: Vec<_> = candidates.iter().map(String::as_str).collect();
+    // An allocation has four permissions here.
+    assert_eq!(world.permit(&from, &signing, &candidates), 0);
+    let others = ["1.1.1.1:1", "1.1.1.1:2", "1.1.1.2:1", "1.1.1.3:1", "1.1.1.3:2"];
+    assert_eq!(world.permit(&from, &signing, &others), 0);
+    assert_eq!(world.permit(&from, &signing, &["1.1.1.4:1"]), 508);
+}
