@@ -6,11 +6,13 @@
 
 mod client;
 mod configuration;
+mod front;
 mod message;
 mod stream;
 
 pub use client::client;
 pub use configuration::configuration;
+pub use front::front;
 pub use message::message;
 pub use stream::stream;
 
@@ -32,9 +34,10 @@ pub struct Target {
 }
 
 /// Each of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "client", run: client },
     Target { name: "configuration", run: configuration },
+    Target { name: "front", run: front },
     Target { name: "message", run: message },
     Target { name: "session", run: session },
     Target { name: "stream", run: stream },
