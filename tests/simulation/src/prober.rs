@@ -298,7 +298,11 @@ impl Prober {
 
     fn create_permission(&self, oracle: &Oracle, rng: &mut impl Rng) -> Vec<u8> {
         let count = [0, 1, 1, 1, 2, 3][rng.random_range(..6_usize)];
-        let peers: Vec<_> = (0..count).map(|_| self.peer(oracle, rng)).collect();
+        let mut peers: Vec<_> = (0..count).map(|_| self.peer(oracle, rng)).collect();
+        // Several candidates of one host.
+        if let Some(first) = peers.first().copied().filter(|_| rng.random_range(..3_u32) == 0) {
+            peers.extend((1..5).map(|port| SocketAddr::new(first.ip(), port)));
+        }
         self.permit(&peers, rng)
     }
 

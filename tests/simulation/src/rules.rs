@@ -39,7 +39,7 @@ pub(crate) const FORBIDDEN: [SocketAddr; 5] = [
 ];
 
 /// Permissions, and channels, of one allocation.
-pub(crate) const PEERS_PER_ALLOCATION: usize = 8;
+pub(crate) const PEERS_PER_ALLOCATION: usize = 4;
 
 /// Replies to strangers, per second and prefix, of one shard.
 pub(crate) const REPLIES_PER_SECOND: usize = 30;
