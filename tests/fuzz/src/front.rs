@@ -2,7 +2,7 @@
 //! apart; a real worker on loopback.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
@@ -66,7 +66,7 @@ fn stream(to: SocketAddr, rest: &[u8]) {
     stream.set_nodelay(true).expect("an option");
     stream.set_nonblocking(true).expect("an option");
     for portion in portions(rest) {
-        // It may have been refused already.
+        // It may have been refused already; and whoever sends too much at once is not waited for.
         if stream.write_all(portion).is_err() {
             return;
         }
@@ -108,7 +108,11 @@ impl Front {
         socket.set_read_timeout(Some(TIMEOUT)).expect("an option");
         socket.send_to(&BINDING, self.udp).expect("loopback");
         let mut answer = [0; 100];
-        let answered = socket.recv_from(&mut answer);
+        let mut answered = socket.recv_from(&mut answer);
+        // libFuzzer's clock ticks by a signal.
+        while answered.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
+            answered = socket.recv_from(&mut answer);
+        }
         assert!(answered.is_ok(), "the worker does not answer: {answered:?}");
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let work = program.with_file_name(format!("corpus-{target}"));
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
     let found = program.with_file_name(format!("found-{target}-"));
-    let status = Command::new(&program)
+    let status = fuzzer(&program)
         .args([&work, &kept])
         .arg(format!("-max_total_time={}", arguments.seconds))
         .arg(format!("-artifact_prefix={}", found.display()))
@@ -54,13 +54,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     if arguments.keep {
         // The fewest and shortest that reach every place which all of them reach.
-        let status = Command::new(&program)
+        let status = fuzzer(&program)
             .args(["-set_cover_merge=1", "-use_counters=0", "-max_len=2048"])
             .args([&kept, &work])
             .status()?;
         anyhow::ensure!(status.success(), "the corpora could not be merged");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A command that runs the program. Other programs in Rust ignore SIGPIPE; one whose `main` is
+/// libFuzzer's would die of a peer that has gone.
+fn fuzzer(program: &Path) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' PIPE; exec \"$0\" \"$@\""]).arg(program);
+    command
 }
 
 /// The program, if it builds.
