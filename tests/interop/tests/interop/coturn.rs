@@ -78,7 +78,7 @@ pub(crate) fn loses_nothing(options: &[&str]) -> anyhow::Result<()> {
 /// A listener of a relay with a certificate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Listener {
-    /// TLS.
+    /// TLS and DTLS.
     Secure,
     /// TCP and TLS on one port.
     Auto,

@@ -100,6 +100,9 @@ fn main() -> ExitCode {
             Listener::Secure,
             &["-c", "-t", "-S", "-s"],
         ),
+        // It draws a version for each connection, and tries again when that is DTLS 1.0.
+        secure_uclient("over_dtls_with_channels", Listener::Secure, &["-c", "-S"]),
+        secure_uclient("over_dtls_with_send_indications", Listener::Secure, &["-c", "-S", "-s"]),
         secure_uclient("over_tcp_where_tls_is_too", Listener::Auto, &["-c", "-t"]),
         secure_uclient("over_tls_where_tcp_is_too", Listener::Auto, &["-c", "-t", "-S"]),
         browsers("udp"),
