@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use turn_auth::{LongTermKey, Origin};
+use turn_auth::Authenticated;
 use turn_wire::{
     TransactionId,
     attribute::{Family, ReservationToken},
@@ -41,12 +41,8 @@ impl AllocationId {
 #[derive(Debug)]
 pub(crate) struct Allocation {
     pub(crate) five_tuple: FiveTuple,
-    /// Whom it is charged to.
-    pub(crate) user: String,
-    /// As the client writes it.
-    pub(crate) username: String,
-    pub(crate) key: LongTermKey,
-    pub(crate) origin: Origin,
+    /// Who made it, and is charged with it.
+    pub(crate) client: Arc<Authenticated>,
     /// How the client signs.
     pub(crate) signature: Signature,
     /// Of the Allocate: the same once more is a retransmission.

@@ -1,54 +1,30 @@
 //! The long-term credential mechanism of a server (RFC 8489, section 9.2.4).
 
+use std::sync::Arc;
+
 use turn_auth::{Authenticated, Credentials, Identity, LongTermKey, Origin, UnixSeconds};
 use turn_wire::{
     Message,
     attribute::{Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, Userhash, Username},
 };
 
-use crate::{FiveTuple, Refusal, allocation::Allocation, peer_connection::Owner, reply::Signature};
+use crate::{FiveTuple, Refusal, reply::Signature};
 
 /// A client that has proved who it is, for one request.
 #[derive(Debug)]
 pub(crate) struct Proof {
-    pub(crate) user: String,
-    pub(crate) username: String,
-    pub(crate) key: LongTermKey,
-    pub(crate) origin: Origin,
+    pub(crate) client: Arc<Authenticated>,
     /// What its answer is signed with.
     pub(crate) signature: Signature,
 }
 
-/// What an allocation was made with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Kept<'a> {
-    user: &'a str,
-    username: &'a str,
-    key: LongTermKey,
-    origin: Origin,
-}
-
-impl<'a> From<&'a Allocation> for Kept<'a> {
-    fn from(allocation: &'a Allocation) -> Self {
-        let Allocation { user, username, key, origin, .. } = allocation;
-        Self { user, username, key: *key, origin: *origin }
-    }
-}
-
-impl<'a> From<&'a Owner> for Kept<'a> {
-    fn from(owner: &'a Owner) -> Self {
-        let Owner { user, username, key, origin, .. } = owner;
-        Self { user, username, key: *key, origin: *origin }
-    }
-}
-
 /// Judges who sent a request. Nothing is looked up by name before the nonce has shown that the
-/// client receives at the address that it sends from.
+/// client receives at the address that it sends from. `kept` is who made what the request is about.
 pub(crate) fn authenticate(
     credentials: &Credentials,
     message: &Message<'_>,
     from: &FiveTuple,
-    kept: Option<Kept<'_>>,
+    kept: Option<&Arc<Authenticated>>,
     now: UnixSeconds,
 ) -> Result<Proof, Refusal> {
     // Who signs both ways is judged by the better one (RFC 8489, section 9.2.4).
@@ -76,18 +52,12 @@ pub(crate) fn authenticate(
         && key.algorithm() == algorithm
         && verify(&key)
     {
-        return Ok(Proof {
-            user: kept.user.to_owned(),
-            username: kept.username.to_owned(),
-            key,
-            origin: kept.origin,
-            signature: answered,
-        });
+        return Ok(Proof { client: Arc::clone(kept), signature: answered });
     }
-    let Authenticated { user, username, key, origin } = credentials
+    let client = credentials
         .authenticate(identity, algorithm, now, verify)
         .ok_or(Refusal::Unauthenticated)?;
-    Ok(Proof { user, username, key, origin, signature: answered })
+    Ok(Proof { client: Arc::new(client), signature: answered })
 }
 
 /// Who a request says it is from.
@@ -147,10 +117,10 @@ fn password_algorithm(
 /// allocation, so a time-limited one goes on after its end; a static user has to be there still.
 fn kept_key(
     credentials: &Credentials,
-    kept: Kept<'_>,
+    kept: &Authenticated,
     identity: Identity<'_>,
 ) -> Option<LongTermKey> {
-    let username = kept.username;
+    let username = &kept.username;
     let goes_on = match kept.origin {
         Origin::TimeLimited => true,
         Origin::Static => credentials.still_has(username, &kept.key),

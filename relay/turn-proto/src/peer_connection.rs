@@ -16,7 +16,7 @@ use std::{
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, hash_map::Entry};
 use rand::{Rng, RngExt};
-use turn_auth::{LongTermKey, Origin};
+use turn_auth::Authenticated;
 use turn_wire::attribute;
 
 use crate::{Refusal, allocation::Allocation, meter::Meters};
@@ -58,12 +58,8 @@ pub(crate) enum State {
 /// What all connections of an allocation have in common, wherever they are served.
 #[derive(Debug)]
 pub(crate) struct Owner {
-    /// Whom the allocation is charged to.
-    pub(crate) user: String,
-    /// As the client writes it.
-    pub(crate) username: String,
-    pub(crate) key: LongTermKey,
-    pub(crate) origin: Origin,
+    /// Who made the allocation.
+    pub(crate) client: Arc<Authenticated>,
     pub(crate) meters: Meters,
     pub(crate) user_meters: Arc<Meters>,
     /// When data last came on one of them: nanoseconds since the ledger's start.
@@ -73,10 +69,7 @@ pub(crate) struct Owner {
 impl Owner {
     pub(crate) fn of(allocation: &Allocation) -> Self {
         Self {
-            user: allocation.user.clone(),
-            username: allocation.username.clone(),
-            key: allocation.key,
-            origin: allocation.origin,
+            client: Arc::clone(&allocation.client),
             meters: Meters::default(),
             user_meters: Arc::clone(&allocation.user_meters),
             active: AtomicU64::new(0),
@@ -171,7 +164,7 @@ impl PeerConnections {
         let mut table = self.table();
         let found = table.get_mut(&id).filter(|found| found.is_waiting());
         let found = found.ok_or(Refusal::BadRequest)?;
-        if found.owner.user != user {
+        if found.owner.client.user != user {
             return Err(Refusal::WrongCredentials);
         }
         found.state = State::Bound;

@@ -381,7 +381,7 @@ impl Server {
     /// Ends an allocation: ports and charges go back, the shell closes the sockets.
     pub(crate) fn end(&mut self, id: AllocationId, reason: EndReason) {
         let Some(allocation) = self.allocations.remove(id) else { return };
-        self.ledger.discharge(&allocation.user);
+        self.ledger.discharge(&allocation.client.user);
         self.counters.ended(reason);
         for connection in allocation.streams.iter().flat_map(|streams| &streams.connections) {
             self.end_connection(*connection, ConnectionEnd::AllocationEnded);
@@ -389,7 +389,7 @@ impl Server {
         let mut left = allocation.relayed.iter().count();
         for (family, relayed) in allocation.relayed.iter() {
             left -= 1;
-            self.give_back(relayed, &allocation.user);
+            self.give_back(relayed, &allocation.client.user);
             self.commands.push_back(Command::Close {
                 relayed: RelayedId { allocation: id, family },
                 address: relayed.address,
@@ -407,8 +407,8 @@ impl Server {
             return self.end(id.allocation, reason);
         }
         let Some(relayed) = allocation.relayed.slot(id.family).take() else { return };
-        let (user, five_tuple) = (allocation.user.clone(), allocation.five_tuple);
-        self.give_back(&relayed, &user);
+        let (client, five_tuple) = (Arc::clone(&allocation.client), allocation.five_tuple);
+        self.give_back(&relayed, &client.user);
         self.commands.push_back(Command::Close {
             relayed: id,
             address: relayed.address,

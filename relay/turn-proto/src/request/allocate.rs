@@ -148,7 +148,7 @@ impl Server {
 
     /// Charges the user and takes the ports, or neither.
     fn take(&mut self, signed: &Signed<'_, '_>, wish: &Wish) -> Result<Taken, Refusal> {
-        let (user, limits) = (&signed.proof.user, &self.settings.limits);
+        let (user, limits) = (&signed.proof.client.user, &self.settings.limits);
         if let Some(token) = wish.token {
             let (port, meters) = self.ledger.redeem(token, user, limits)?;
             return Ok(Taken { ports: [port].into_iter().collect(), meters });
@@ -187,10 +187,7 @@ impl Server {
         });
         let id = self.allocations.insert(Allocation {
             five_tuple: signed.from,
-            user: signed.proof.user.clone(),
-            username: signed.proof.username.clone(),
-            key: signed.proof.key,
-            origin: signed.proof.origin,
+            client: Arc::clone(&signed.proof.client),
             signature: signed.proof.signature,
             transaction: signed.request.transaction,
             fingerprint: signed.request.fingerprint,
@@ -247,7 +244,7 @@ fn repeat(
     if allocation.transaction != signed.request.transaction {
         return Err(Refusal::AllocationMismatch);
     }
-    if allocation.user != signed.proof.user {
+    if allocation.client.user != signed.proof.client.user {
         return Err(Refusal::WrongCredentials);
     }
     if allocation.relayed.is_opening() {

@@ -31,7 +31,7 @@ impl Server {
         }
         let connection = connection_id(signed.message).ok_or(Refusal::BadRequest)?;
         let table = self.ledger.connection_table();
-        let (peer, owner) = table.claim(connection, &signed.proof.user)?;
+        let (peer, owner) = table.claim(connection, &signed.proof.client.user)?;
         self.bound.insert(connection, Bound { peer, owner });
         self.counters.connections_bound += 1;
         let len = reply.success(signed.request, &signed.signer, |writer| writer);

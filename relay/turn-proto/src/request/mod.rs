@@ -22,7 +22,7 @@ use crate::{
     AllocationId, DropReason, FiveTuple, Now, PeerConnectionId, Refusal, Server, Transport,
     Verdict,
     allocation::Allocation,
-    authenticate::{Kept, Proof, authenticate},
+    authenticate::{Proof, authenticate},
     reply::{Reply, Request, Signer},
 };
 
@@ -90,16 +90,16 @@ impl Server {
     ) -> Verdict {
         let request = Request::of(message);
         let id = self.allocations.find(from);
-        let allocation = id.and_then(|id| self.allocations.get(id));
+        let kept = id.and_then(|id| self.allocations.get(id)).map(|found| &found.client);
         let credentials = &self.settings.credentials;
-        let proof = authenticate(credentials, message, from, allocation.map(Kept::from), now.unix);
+        let proof = authenticate(credentials, message, from, kept, now.unix);
         let proof = proof.or_else(|refusal| {
             let owner = self.owner_to_bind(from, message).ok_or(refusal)?;
-            authenticate(credentials, message, from, Some(Kept::from(&*owner)), now.unix)
+            authenticate(credentials, message, from, Some(&owner.client), now.unix)
         });
         match proof {
             Ok(proof) => {
-                let signer = Some((proof.signature, proof.key));
+                let signer = Some((proof.signature, proof.client.key));
                 let signed = Signed { message, request, from: *from, proof, signer };
                 self.dispatch(now, id, &signed, reply)
             }
@@ -208,7 +208,7 @@ impl Server {
     ) -> Result<(AllocationId, &Allocation), Refusal> {
         let id = id.ok_or(Refusal::AllocationMismatch)?;
         let allocation = self.allocations.get(id).ok_or(Refusal::AllocationMismatch)?;
-        if allocation.user == signed.proof.user {
+        if allocation.client.user == signed.proof.client.user {
             Ok((id, allocation))
         } else {
             Err(Refusal::WrongCredentials)

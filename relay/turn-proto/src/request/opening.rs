@@ -1,6 +1,6 @@
 //! The second half of Allocate: the relayed sockets are there, or they are not.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use rand::RngExt;
 use turn_wire::attribute::ReservationToken;
@@ -103,8 +103,8 @@ impl Server {
         let Some(allocation) = self.allocations.get_mut(id.allocation) else { return };
         let Some(relayed) = allocation.relayed.slot(id.family).take() else { return };
         allocation.missing = Some((id.family, Refusal::InsufficientCapacity));
-        let user = allocation.user.clone();
-        self.give_back(&relayed, &user);
+        let client = Arc::clone(&allocation.client);
+        self.give_back(&relayed, &client.user);
     }
 
     fn try_another_port(&mut self, id: RelayedId) -> bool {
@@ -140,7 +140,7 @@ impl Server {
         let Some(next) = next else { return };
         let token: [u8; 8] = self.rng.random();
         allocation.reservation = Some(ReservationToken(token));
-        self.ledger.reserve(token, next, &allocation.user);
+        self.ledger.reserve(token, next, &allocation.client.user);
         self.reservations.push_back((now + crate::server::RESERVATION_LIFETIME, token));
     }
 }
@@ -162,5 +162,5 @@ fn request(allocation: &Allocation) -> Request {
 }
 
 fn signer(allocation: &Allocation) -> Signer {
-    Some((allocation.signature, allocation.key))
+    Some((allocation.signature, allocation.client.key))
 }
