@@ -357,14 +357,23 @@ impl Default for Limits {
 }
 
 /// What not everybody needs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Features {
+    /// Let allocations move with clients whose address changes (RFC 8016). Such an allocation
+    /// outlives its client's connection: it is charged to its user until it expires.
+    pub mobility: bool,
     /// Help clients to find out how their NAT behaves (RFC 5780): answers Binding requests from the
     /// other address and port. Needs two UDP listeners and two addresses of a family.
     pub nat_discovery: bool,
     /// Relay TCP connections too, for clients over TCP and TLS that ask for it (RFC 6062).
     pub tcp_relaying: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self { mobility: true, nat_discovery: false, tcp_relaying: false }
+    }
 }
 
 /// How the relay ends.

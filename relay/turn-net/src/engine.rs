@@ -167,6 +167,7 @@ impl Engine {
             Verdict::RespondFrom { len, server, client } => self.answer_from(server, client, len),
             Verdict::Bind { connection, len } => self.bind(path, from, connection, len),
             Verdict::Opening => self.run_commands(Some((path, from))),
+            Verdict::Moving => self.send_for(path),
             Verdict::Drop(_) => {}
         }
     }
@@ -289,13 +290,17 @@ impl Engine {
         let index = relayed.index();
         let token = Source::Relayed(index).token();
         let opened = RelayedSocket::open(&self.registry, token, relayed, local, path);
-        let opened = opened.map(|socket| {
-            if self.relayed.len() <= index {
-                self.relayed.resize_with(index + 1, || None);
-            }
-            self.relayed[index] = Some(socket);
-        });
+        let opened = opened.map(|socket| self.place(socket));
         self.opened(relayed, local, path, from, opened);
+    }
+
+    /// Keeps a relayed socket where its name says.
+    pub(crate) fn place(&mut self, socket: RelayedSocket) {
+        let index = socket.id.index();
+        if self.relayed.len() <= index {
+            self.relayed.resize_with(index + 1, || None);
+        }
+        self.relayed[index] = Some(socket);
     }
 
     /// Closes the socket of a relayed address: how its client is reached.
@@ -340,7 +345,7 @@ impl Engine {
 
     /// The client has lost its allocation: it has some time to make another. It is not counted
     /// against its prefix again: it did prove itself.
-    fn wait_for_allocation(&mut self, path: ClientPath) {
+    pub(crate) fn wait_for_allocation(&mut self, path: ClientPath) {
         let wait = Wait { until: Instant::now() + self.limits.pending_timeout, counted: None };
         if let Some(pending @ None) = self.pending_of(path) {
             *pending = Some(wait);

@@ -62,6 +62,13 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// Tells a worker something.
+    pub(crate) fn tell(&self, worker: usize, control: Control) {
+        if let Some(mailbox) = self.handover.mailboxes.get(worker) {
+            mailbox.tell(control);
+        }
+    }
+
     /// Lays a connection down for whichever worker asks for it.
     pub(crate) fn lay_down(&self, id: PeerConnectionId, stream: TcpStream) {
         self.handover.places().insert(id, Place::Waiting(stream));
@@ -83,10 +90,8 @@ impl Desk {
     /// Closes a connection that nobody serves, and has it closed by whoever serves it otherwise.
     pub(crate) fn close(&self, id: PeerConnectionId) {
         let place = self.handover.places().remove(&id);
-        if let Some(Place::Served(worker)) = place
-            && let Some(mailbox) = self.handover.mailboxes.get(worker)
-        {
-            mailbox.tell(Control::CloseConnection(id));
+        if let Some(Place::Served(worker)) = place {
+            self.tell(worker, Control::CloseConnection(id));
         }
     }
 

@@ -134,6 +134,7 @@ impl Engine {
             Verdict::ToPeer { .. }
             | Verdict::RespondFrom { .. }
             | Verdict::Opening
+            | Verdict::Moving
             | Verdict::Bind { .. }
             | Verdict::Drop(_) => self.desk.forget(id),
         }

@@ -47,6 +47,24 @@ impl RelayedSocket {
         })
     }
 
+    /// Takes the socket out of the poll: what comes to it waits in the kernel.
+    pub(crate) fn release(&mut self, registry: &Registry) {
+        // It is in the poll, or it would not be here.
+        let _left_anyway = registry.deregister(&mut self.socket);
+    }
+
+    /// Serves the socket from now on, for a client that is reached otherwise than before.
+    pub(crate) fn take_in(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        id: RelayedId,
+        path: ClientPath,
+    ) -> io::Result<()> {
+        (self.id, self.path) = (id, path);
+        registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+
     pub(crate) fn close(mut self, registry: &Registry) {
         // The descriptor is closed with the socket, which unregisters it too: an error here says
         // nothing that anybody could act on.

@@ -18,6 +18,7 @@ use crate::{
     datagrams::{BATCH, Datagrams},
     engine::Engine,
     handover::Desk,
+    migration::{Delivery, Errand},
 };
 
 /// How many datagrams a relayed socket gives at once: few flows have more waiting.
@@ -62,6 +63,10 @@ pub(crate) enum Control {
     Drain,
     /// A connection to a peer that this worker serves has ended with its allocation.
     CloseConnection(PeerConnectionId),
+    /// Another worker's client wants its allocation, which this one has.
+    Depart(Box<Errand>),
+    /// What this worker has asked for.
+    Arrive(Box<Delivery>),
     Snapshot(mpsc::SyncSender<Snapshot>),
     Stop,
 }
@@ -206,6 +211,8 @@ impl Worker {
                 }
                 Control::Drain => self.engine.drain(),
                 Control::CloseConnection(id) => self.engine.close_bound(id),
+                Control::Depart(errand) => self.engine.depart(*errand),
+                Control::Arrive(delivery) => self.engine.arrive(*delivery),
                 // Who asked may have gone.
                 Control::Snapshot(to) => drop(to.try_send(self.engine.snapshot())),
                 Control::Stop => return true,

@@ -67,7 +67,8 @@ impl Workers {
         let mailboxes = ends.iter().map(|ends| ends.mailbox.clone()).collect();
         let handover = Arc::new(Handover::new(mailboxes));
         for (index, (bound, ends)) in bound.into_iter().zip(ends).enumerate() {
-            let shard = Shard { ledger: Arc::clone(ledger), seed: seed()?, start: Instant::now() };
+            let ledger = Arc::clone(ledger);
+            let shard = Shard { number: index, ledger, seed: seed()?, start: Instant::now() };
             let desk = Desk { handover: Arc::clone(&handover), index };
             workers.workers.push(start(ends, bound, terms.clone(), shard, seed()?, desk)?);
         }

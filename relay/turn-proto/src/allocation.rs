@@ -15,6 +15,7 @@ use crate::{
     channel_binding::ChannelBindings,
     connecting::Streams,
     meter::Meters,
+    mobility::Mobility,
     permission::Permissions,
     relayed_address::{RelayedAddresses, RelayedTransport},
     reply::Signature,
@@ -40,7 +41,12 @@ impl AllocationId {
 /// What a client has at the relay.
 #[derive(Debug)]
 pub(crate) struct Allocation {
+    /// How its client is known. While it is adrift, how it was.
     pub(crate) five_tuple: FiveTuple,
+    /// Whether its client's connection has ended, and it waits for the client to come back.
+    pub(crate) is_adrift: bool,
+    /// If it may move with its client.
+    pub(crate) mobility: Option<Mobility>,
     /// Who made it, and is charged with it.
     pub(crate) client: Arc<Authenticated>,
     /// How the client signs.
@@ -99,7 +105,7 @@ impl Allocations {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_five_tuple.len()
+        self.slots.len() - self.free.len()
     }
 
     pub(crate) fn find(&self, five_tuple: &FiveTuple) -> Option<AllocationId> {
@@ -124,7 +130,9 @@ impl Allocations {
         });
         let slot = &mut self.slots[index as usize];
         let id = AllocationId { index, generation: slot.generation };
-        self.by_five_tuple.insert(allocation.five_tuple, id);
+        if !allocation.is_adrift {
+            self.by_five_tuple.insert(allocation.five_tuple, id);
+        }
         slot.allocation = Some(allocation);
         id
     }
@@ -135,8 +143,18 @@ impl Allocations {
         let allocation = slot.allocation.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index);
-        self.by_five_tuple.remove(&allocation.five_tuple);
+        if !allocation.is_adrift {
+            self.by_five_tuple.remove(&allocation.five_tuple);
+        }
         Some(allocation)
+    }
+
+    /// Its client's connection has ended, and whoever has the same address next is somebody else.
+    pub(crate) fn cast_adrift(&mut self, id: AllocationId) {
+        let Some(allocation) = self.get_mut(id).filter(|found| !found.is_adrift) else { return };
+        allocation.is_adrift = true;
+        let five_tuple = allocation.five_tuple;
+        self.by_five_tuple.remove(&five_tuple);
     }
 
     /// In the order of their indices.

@@ -69,6 +69,8 @@ reasons! {
         RelaysStreams = "relays_streams",
         /// A peer connected to an allocation, or a relay, that has as many connections as it may.
         TooManyConnections = "too_many_connections",
+        /// From a peer, while the client of an allocation that may move has no connection.
+        ClientAway = "client_away",
         /// To the client the datagram would be longer than a message can be.
         TooLong = "too_long",
     }
@@ -147,6 +149,8 @@ pub struct Counters {
     pub stream_bytes_to_clients: u64,
     /// Allocations made.
     pub allocated: u64,
+    /// Allocations that moved to another five-tuple, counted where they came to.
+    pub moved: u64,
     /// Requests that succeeded, Binding included.
     pub succeeded: u64,
     /// From clients to peers.
@@ -165,6 +169,7 @@ impl Counters {
             *sum += more;
         }
         self.allocated += other.allocated;
+        self.moved += other.moved;
         self.succeeded += other.succeeded;
         self.connections_made += other.connections_made;
         self.connections_bound += other.connections_bound;

@@ -9,7 +9,8 @@ use turn_wire::{
 };
 
 use crate::{
-    DropReason, FiveTuple, PeerAddr, RelayedId, Server, relayed_address::RelayedTransport,
+    DropReason, FiveTuple, PeerAddr, RelayedId, Server, relay_path::reachable,
+    relayed_address::RelayedTransport,
 };
 
 /// What an ICMP message says.
@@ -58,7 +59,7 @@ impl Server {
         let allocation = self.allocations.get(to.allocation).ok_or(DropReason::NoAllocation)?;
         let (without, transport) = (DropReason::NoPermissionInbound, RelayedTransport::Udp);
         self.check_permission(allocation, peer, now, without, transport)?;
-        let five_tuple = allocation.five_tuple;
+        let five_tuple = reachable(allocation)?;
         let transaction = TransactionId(self.rng.random());
         let icmp = Icmp { kind: error.kind, code: error.code.into(), error_data: error.data };
         let writer = MessageWriter::new(out, Class::Indication, Method::DATA, transaction)

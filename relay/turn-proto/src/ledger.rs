@@ -19,6 +19,7 @@ use crate::{
     peer_connection::PeerConnections,
     port_allocator::{Parity, PortAllocator, PortRange},
     relayed_address::RelayedTransport,
+    ticket::Tickets,
 };
 
 /// Ports and quotas of a relay, shared by its shards.
@@ -37,6 +38,7 @@ pub struct Ledger {
     /// What the relay has relayed.
     meters: Meters,
     peer_connections: PeerConnections,
+    tickets: Tickets,
 }
 
 /// Which ports of an address are live relayed addresses: a port of UDP is not one of TCP.
@@ -126,6 +128,7 @@ impl Ledger {
             start,
             meters: Meters::default(),
             peer_connections: PeerConnections::new(FixedState::with_seed(seed)),
+            tickets: Tickets::new(FixedState::with_seed(seed)),
         }
     }
 
@@ -308,6 +311,17 @@ impl Ledger {
     /// The connections to peers, of all shards.
     pub(crate) const fn connection_table(&self) -> &PeerConnections {
         &self.peer_connections
+    }
+
+    /// How many allocations may move with their clients, over all shards.
+    #[must_use]
+    pub fn mobile_allocations(&self) -> usize {
+        self.tickets.len()
+    }
+
+    /// The tickets of allocations that may move, of all shards.
+    pub(crate) const fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     fn word(&self, address: usize, port: u16, transport: RelayedTransport) -> Option<&AtomicU64> {

@@ -1,4 +1,4 @@
-//! The ways in which a request is refused: the error codes of RFC 8489, RFC 8656 and RFC 6062.
+//! The ways in which a request is refused: the error codes of RFC 8489, RFC 8656, RFC 6062 and RFC 8016.
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +12,8 @@ pub enum Refusal {
     Unauthenticated,
     /// 403: the peer is denied.
     Forbidden,
+    /// 405: allocations do not move here, or not this one.
+    MobilityForbidden,
     /// 420: an attribute that has to be understood is not.
     UnknownAttribute,
     /// 437: no allocation where one is needed, or one where none may be.
@@ -38,11 +40,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// Each of them, in the order of their numbers in [`crate::Counters`].
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TryAlternate,
         Self::BadRequest,
         Self::Unauthenticated,
         Self::Forbidden,
+        Self::MobilityForbidden,
         Self::UnknownAttribute,
         Self::AllocationMismatch,
         Self::StaleNonce,
@@ -64,6 +67,7 @@ impl Refusal {
             Self::BadRequest => 400,
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
+            Self::MobilityForbidden => 405,
             Self::UnknownAttribute => 420,
             Self::AllocationMismatch => 437,
             Self::StaleNonce => 438,
@@ -87,6 +91,7 @@ impl Refusal {
             Self::BadRequest => "Bad Request",
             Self::Unauthenticated => "Unauthenticated",
             Self::Forbidden => "Forbidden",
+            Self::MobilityForbidden => "Mobility Forbidden",
             Self::UnknownAttribute => "Unknown Attribute",
             Self::AllocationMismatch => "Allocation Mismatch",
             Self::StaleNonce => "Stale Nonce",
@@ -109,6 +114,7 @@ impl Refusal {
             Self::BadRequest => "bad_request",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
+            Self::MobilityForbidden => "mobility_forbidden",
             Self::UnknownAttribute => "unknown_attribute",
             Self::AllocationMismatch => "allocation_mismatch",
             Self::StaleNonce => "stale_nonce",

@@ -116,7 +116,7 @@ impl Server {
         let (without, transport) = (DropReason::NoPermissionInbound, RelayedTransport::Udp);
         self.check_permission(allocation, from, now, without, transport)?;
         self.check_rates(allocation, Direction::ToClient, now, payload_len)?;
-        let five_tuple = allocation.five_tuple;
+        let five_tuple = reachable(allocation)?;
         let (head_len, padding) = frame(allocation, now, from, payload_len, &mut self.rng, head)?;
         self.note_traffic(to.allocation, now);
         self.counters.to_clients.add(payload_len);
@@ -185,6 +185,11 @@ impl Server {
                 Reach::ButListeners => !self.settings.peers.own_ports(transport).contains(&port),
             }
     }
+}
+
+/// Where the client of an allocation is now.
+pub(crate) const fn reachable(allocation: &Allocation) -> Result<FiveTuple, DropReason> {
+    if allocation.is_adrift { Err(DropReason::ClientAway) } else { Ok(allocation.five_tuple) }
 }
 
 /// Whether DONT-FRAGMENT counts: not where datagrams are relayed from or to IPv6 (RFC 8656, section

@@ -18,6 +18,7 @@ use crate::{
     PeerAddr, PeerConnectionId, RelayedAddr, RelayedId, Settings,
     allocation::Allocations,
     connecting::Connecting,
+    mobility::Move,
     relayed_address::Relayed,
     reply::{ANSWER_LEN, Reply},
     reply_budget::ReplyBudget,
@@ -69,6 +70,9 @@ pub enum Verdict {
     /// Nothing yet: [`Server::poll_command`] asks for a relayed socket, or for a connection to a
     /// peer, and [`Server::handle_opened`] or [`Server::handle_connected`] gives the answer.
     Opening,
+    /// Nothing yet: [`Server::poll_move`] asks for the client's allocation, and [`Server::arrive`]
+    /// gives the answer.
+    Moving,
     /// Send the first `len` bytes of `out` to the client, and from then on join the connection that
     /// the request came on and the one to the peer, which some shard was told to make or to accept
     /// (RFC 6062, section 5.4).
@@ -164,6 +168,8 @@ pub enum OpenError {
 /// What one shard is made of, beside its [`Settings`].
 #[derive(Debug)]
 pub struct Shard {
+    /// Which one, of those that share the ledger.
+    pub number: usize,
     /// Shared with the other shards.
     pub ledger: Arc<Ledger>,
     /// From the system's random source.
@@ -175,6 +181,7 @@ pub struct Shard {
 /// One shard of the server.
 #[derive(Debug)]
 pub struct Server {
+    pub(crate) number: usize,
     pub(crate) settings: Arc<Settings>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) rng: StdRng,
@@ -189,6 +196,8 @@ pub struct Server {
     /// Connections to peers that clients of this shard have bound.
     pub(crate) bound: BoundConnections,
     pub(crate) commands: VecDeque<Command>,
+    /// Allocations that are wanted here, and which shards have them.
+    pub(crate) moves: VecDeque<(usize, Move)>,
     pub(crate) counters: Counters,
     pub(crate) draining: bool,
 }
@@ -206,6 +215,7 @@ impl Server {
         let mut rng = StdRng::from_seed(shard.seed);
         let hasher = FixedState::with_seed(rng.next_u64());
         Self {
+            number: shard.number,
             settings,
             ledger: shard.ledger,
             allocations: Allocations::new(hasher.clone()),
@@ -215,6 +225,7 @@ impl Server {
             connecting: Connecting::default(),
             bound: BoundConnections::new(),
             commands: VecDeque::new(),
+            moves: VecDeque::new(),
             counters: Counters::default(),
             draining: false,
             hasher,
@@ -246,7 +257,9 @@ impl Server {
         out: &mut [u8],
     ) -> Verdict {
         let source = from.client.0;
-        if source.port() == 0 || self.settings.peers.is_own_listener(&source) {
+        // A stream's source is not forged, and its port is none of a datagram's.
+        let is_own = || self.settings.peers.is_own_listener(&source);
+        if source.port() == 0 || !from.transport.is_stream() && is_own() {
             return Verdict::Drop(DropReason::ImpossibleSource);
         }
         match turn_wire::kind(datagram) {
@@ -275,20 +288,24 @@ impl Server {
         }
     }
 
-    /// A client's connection has ended, and its allocation with it.
+    /// A client's connection has ended, and its allocation with it, unless that may move.
     pub fn handle_disconnect(&mut self, five_tuple: &FiveTuple) {
-        if let Some(id) = self.allocations.find(five_tuple) {
+        if let Some(id) = self.allocations.find(five_tuple)
+            && !self.waits_for_client(id)
+        {
             self.end(id, EndReason::Disconnected);
         }
     }
 
     /// A listener is no more, and with it the allocations of the clients that came through it:
-    /// those whose five-tuple `came_through` says so of.
+    /// those whose five-tuple `came_through` says so of, and that may not move.
     pub fn handle_listener_removed(&mut self, came_through: impl Fn(&FiveTuple) -> bool) {
         let gone = self.allocations.ids().filter(|(_, found)| came_through(&found.five_tuple));
         let gone: Vec<_> = gone.map(|(id, _)| id).collect();
         for id in gone {
-            self.end(id, EndReason::ListenerRemoved);
+            if !self.waits_for_client(id) {
+                self.end(id, EndReason::ListenerRemoved);
+            }
         }
     }
 
@@ -383,6 +400,9 @@ impl Server {
         let Some(allocation) = self.allocations.remove(id) else { return };
         self.ledger.discharge(&allocation.client.user);
         self.counters.ended(reason);
+        if let Some(mobility) = &allocation.mobility {
+            self.ledger.tickets().withdraw(mobility.ticket);
+        }
         for connection in allocation.streams.iter().flat_map(|streams| &streams.connections) {
             self.end_connection(*connection, ConnectionEnd::AllocationEnded);
         }

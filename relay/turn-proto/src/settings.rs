@@ -26,6 +26,8 @@ pub struct Settings {
     /// From where NAT behaviour discovery is served: one pair of addresses for each family. None:
     /// not at all.
     pub discovery: Vec<DiscoveryAddresses>,
+    /// Whether allocations may move with their clients (RFC 8016).
+    pub mobility: bool,
     /// How much of TCP relaying (RFC 6062) there is. `None`: clients get none.
     pub tcp_relaying: Option<TcpRelaying>,
 }
@@ -41,6 +43,7 @@ impl Settings {
             alternates: Vec::new(),
             drain_idle: None,
             discovery: Vec::new(),
+            mobility: true,
             tcp_relaying: None,
         }
     }

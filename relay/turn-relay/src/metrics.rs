@@ -32,6 +32,16 @@ pub(crate) fn render(
     )?;
     page.gauge("turn_relay_ports_free", "Relay ports free", count(relay.free_ports()))?;
     page.counter("turn_allocations_made_total", "Allocations made", counters.allocated)?;
+    page.gauge(
+        "turn_mobile_allocations",
+        "Allocations that may move with their clients",
+        count(relay.mobile_allocations()),
+    )?;
+    page.counter(
+        "turn_allocations_moved_total",
+        "Allocations that moved to another five-tuple",
+        counters.moved,
+    )?;
     page.counters(
         "turn_allocations_ended_total",
         "Allocations ended",

@@ -246,6 +246,12 @@ impl Relay {
         self.ledger.peer_connections()
     }
 
+    /// How many allocations may move with their clients.
+    #[must_use]
+    pub fn mobile_allocations(&self) -> usize {
+        self.ledger.mobile_allocations()
+    }
+
     /// A username and a password that this relay accepts: time-limited where it has a shared secret,
     /// else those of its first user.
     #[must_use]

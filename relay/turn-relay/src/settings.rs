@@ -113,6 +113,7 @@ pub(crate) fn settings(
             peers_per_allocation: config.limits.tcp_peers_per_allocation,
             peers: config.limits.tcp_peers,
         }),
+        mobility: config.features.mobility,
         drain_idle: config.drain.idle_seconds.map(|idle| Duration::from_secs(idle.into())),
         ..Settings::new(credentials, peer_policy(config, addresses), limits)
     }

@@ -1,4 +1,4 @@
-//! The attributes of RFC 8489, RFC 8656 and RFC 6062, each as a type of its own.
+//! The attributes of RFC 8489, RFC 8656, RFC 6062, RFC 8016 and RFC 5780, each as a type of its own.
 
 use std::{fmt, net::SocketAddr};
 
@@ -85,6 +85,7 @@ names! {
     FINGERPRINT = 0x8028, "FINGERPRINT";
     RESPONSE_ORIGIN = 0x802B, "RESPONSE-ORIGIN";
     OTHER_ADDRESS = 0x802C, "OTHER-ADDRESS";
+    MOBILITY_TICKET = 0x8030, "MOBILITY-TICKET";
 }
 
 macro_rules! addresses {
@@ -167,6 +168,9 @@ byte_strings! {
     AlternateDomain = ALTERNATE_DOMAIN, 255;
     /// Bytes that make a message so long that it is fragmented (RFC 5780, section 7.6).
     Padding = PADDING, 65_535;
+    /// What moves an allocation to another five-tuple; empty to ask for it (RFC 8016, section 3.3).
+    /// How long it may be is not said: at most 763 bytes, as other things that a server hands out.
+    MobilityTicket = MOBILITY_TICKET, 763;
     /// What goes to or came from a peer (RFC 8656, section 18.4).
     Data = DATA, 65_535;
 }

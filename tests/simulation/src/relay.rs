@@ -50,13 +50,14 @@ pub(crate) fn five_tuple(client: SocketAddr, transport: Transport) -> FiveTuple 
 fn shards(start: Instant, seed: u64, rules: &Rules) -> (Vec<Server>, Arc<Ledger>) {
     let ledger = Arc::new(Ledger::new(Rules::addresses(), Rules::ports(), seed, start));
     let settings = Arc::new(rules.settings());
-    let shard = |index: u8| {
-        let mut bytes = [index; 32];
+    let shard = |number: u8| {
+        let mut bytes = [number + 1; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let shard = Shard { ledger: Arc::clone(&ledger), seed: bytes, start };
+        let (number, ledger) = (usize::from(number), Arc::clone(&ledger));
+        let shard = Shard { number, ledger, seed: bytes, start };
         Server::new(Arc::clone(&settings), shard)
     };
-    (vec![shard(1), shard(2)], ledger)
+    (vec![shard(0), shard(1)], ledger)
 }
 
 impl Relay {
@@ -146,6 +147,7 @@ impl Relay {
             Verdict::RespondFrom { .. } => return Err("an answer from elsewhere".to_owned()),
             Verdict::Opening => return Err("opening, and nothing to open".to_owned()),
             Verdict::Bind { .. } => return Err("a connection to a peer".to_owned()),
+            Verdict::Moving => return Err("an allocation that moves".to_owned()),
         };
         let heard = Heard { now: moment, from, shard, bytes, opened: &opened };
         self.oracle.judge(&heard, &expected, &outcome)?;

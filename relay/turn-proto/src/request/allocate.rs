@@ -7,8 +7,8 @@ use turn_wire::{
     AttributeType, Message,
     attribute::{
         AdditionalAddressFamily, AddressErrorCode, Attribute, DontFragment, EvenPort, Family,
-        Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken, XorMappedAddress,
-        XorRelayedAddress,
+        Lifetime, MobilityTicket, RequestedAddressFamily, RequestedTransport, ReservationToken,
+        XorMappedAddress, XorRelayedAddress,
     },
 };
 
@@ -45,6 +45,7 @@ struct Wish {
     token: Option<[u8; 8]>,
     lifetime_seconds: u32,
     transport: RelayedTransport,
+    mobile: bool,
 }
 
 /// What it is made of.
@@ -99,7 +100,8 @@ impl Server {
         };
         let token = token.map(|token| token.0);
         let lifetime_seconds = granted_lifetime(lifetime);
-        Ok(Wish { addresses, missing, parity, token, lifetime_seconds, transport })
+        let mobile = self.is_to_be_mobile(message, transport)?;
+        Ok(Wish { addresses, missing, parity, token, lifetime_seconds, transport, mobile })
     }
 
     /// What is to be relayed. Connections only for whom comes over one, and without what makes sense
@@ -117,6 +119,24 @@ impl Server {
                 if fits { Ok(RelayedTransport::Tcp) } else { Err(bad) }
             }
             _ => Err(Refusal::UnsupportedTransportProtocol),
+        }
+    }
+
+    /// Whether the client asks for a ticket (RFC 8016, section 3.1.2). What relays connections stays
+    /// where it is: they are joined with others of the client's.
+    fn is_to_be_mobile(
+        &self,
+        message: &Message<'_>,
+        transport: RelayedTransport,
+    ) -> Result<bool, Refusal> {
+        let bad = Refusal::BadRequest;
+        match message.get::<MobilityTicket<'_>>().map_err(|_| bad)? {
+            None => Ok(false),
+            Some(MobilityTicket([])) => {
+                let may = self.settings.mobility && transport == RelayedTransport::Udp;
+                if may { Ok(true) } else { Err(Refusal::MobilityForbidden) }
+            }
+            Some(_) => Err(bad),
         }
     }
 
@@ -187,6 +207,8 @@ impl Server {
         });
         let id = self.allocations.insert(Allocation {
             five_tuple: signed.from,
+            is_adrift: false,
+            mobility: None,
             client: Arc::clone(&signed.proof.client),
             signature: signed.proof.signature,
             transaction: signed.request.transaction,
@@ -206,6 +228,9 @@ impl Server {
             && let Some(made) = self.allocations.get_mut(id)
         {
             made.streams = Some(Streams::of(made));
+        }
+        if wish.mobile {
+            self.give_ticket(id, Arc::clone(&signed.proof.client), None);
         }
         self.ask_to_open(id);
     }
@@ -265,6 +290,7 @@ pub(super) fn success(
         code: refusal.code(),
         reason: refusal.phrase().as_bytes(),
     });
+    let ticket = allocation.mobility.as_ref().map(|mobility| mobility.ticket.attribute());
     reply.success(request, signer, |writer| {
         let addresses = allocation.relayed.iter().map(|(_, relayed)| relayed.address.0);
         addresses
@@ -273,5 +299,6 @@ pub(super) fn success(
             .put(&XorMappedAddress(allocation.five_tuple.client.0))
             .put_some(allocation.reservation.as_ref())
             .put_some(missing.as_ref())
+            .put_some(ticket.as_ref())
     })
 }

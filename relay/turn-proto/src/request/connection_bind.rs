@@ -38,8 +38,7 @@ impl Server {
         Ok(Outcome::Bind { connection, len })
     }
 
-    /// Whose connection a ConnectionBind is about: the credential that the allocation was made with
-    /// is good for it too, as long as the allocation lives.
+    /// Whose connection a ConnectionBind is about.
     pub(super) fn owner_to_bind(
         &self,
         from: &FiveTuple,

@@ -10,6 +10,9 @@ mod create_permission;
 mod opening;
 mod refresh;
 
+use std::sync::Arc;
+
+use turn_auth::Authenticated;
 use turn_wire::{
     AttributeType, Class, DecodeError, HEADER_LEN, Message, Method,
     attribute::{
@@ -25,6 +28,8 @@ use crate::{
     authenticate::{Proof, authenticate},
     reply::{Reply, Request, Signer},
 };
+
+pub(crate) use refresh::Wish;
 
 /// What each request may have.
 const CREDENTIALS: [AttributeType; 7] = [
@@ -54,6 +59,8 @@ enum Outcome {
     Opening,
     /// An answer of so many bytes, and behind it what the peer sends.
     Bind { connection: PeerConnectionId, len: usize },
+    /// The answer comes with the allocation, from the shard that has it.
+    Moving,
     /// Nothing.
     Drop(DropReason),
 }
@@ -94,8 +101,8 @@ impl Server {
         let credentials = &self.settings.credentials;
         let proof = authenticate(credentials, message, from, kept, now.unix);
         let proof = proof.or_else(|refusal| {
-            let owner = self.owner_to_bind(from, message).ok_or(refusal)?;
-            authenticate(credentials, message, from, Some(&owner.client), now.unix)
+            let kept = self.kept_elsewhere(from, message).ok_or(refusal)?;
+            authenticate(credentials, message, from, Some(&kept), now.unix)
         });
         match proof {
             Ok(proof) => {
@@ -108,6 +115,17 @@ impl Server {
                 Verdict::Respond { len }
             }),
         }
+    }
+
+    /// Who made an allocation of another five-tuple, and maybe of another shard, that a request is
+    /// about: the credential that it was made with is good for it as long as it lives.
+    fn kept_elsewhere(
+        &self,
+        from: &FiveTuple,
+        message: &Message<'_>,
+    ) -> Option<Arc<Authenticated>> {
+        let owner = self.owner_to_bind(from, message).map(|owner| Arc::clone(&owner.client));
+        owner.or_else(|| self.holder_of_ticket(message).map(|holder| holder.client))
     }
 
     /// Refuses a request whose sender has not proved who he is.
@@ -155,6 +173,7 @@ impl Server {
                 Verdict::Respond { len }
             }
             Ok(Outcome::Opening) => Verdict::Opening,
+            Ok(Outcome::Moving) => Verdict::Moving,
             Ok(Outcome::Bind { connection, len }) => {
                 self.counters.succeeded += 1;
                 Verdict::Bind { connection, len }

@@ -133,7 +133,7 @@ impl World {
         #[expect(clippy::disallowed_methods, reason = "any instant will do for a test's start")]
         let start = Instant::now();
         let ledger = Arc::new(Ledger::new(addresses, range, 1, start));
-        let shard = Shard { ledger: Arc::clone(&ledger), seed: [1; 32], start };
+        let shard = Shard { number: 0, ledger: Arc::clone(&ledger), seed: [1; 32], start };
         Self {
             server: Server::new(Arc::new(settings.clone()), shard),
             ledger,
@@ -195,6 +195,9 @@ impl World {
             };
             verdict = self.server.handle_opened(self.now, relayed, opened, &mut out);
         }
+        if verdict == Verdict::Moving {
+            verdict = self.move_here(&mut out);
+        }
         self.obey();
         if let Verdict::Respond { len }
         | Verdict::RespondFrom { len, .. }
@@ -203,6 +206,18 @@ impl World {
             out.truncate(len);
         }
         (verdict, out)
+    }
+
+    /// Carries an allocation to where its client is.
+    fn move_here(&mut self, out: &mut [u8]) -> Verdict {
+        let (_, wanted) = self.server.poll_move().expect("something wanted");
+        let arrival = self.server.depart(wanted);
+        let gone: Vec<_> = arrival.departed().into_iter().flat_map(|gone| gone.relayed()).collect();
+        let (id, len) = self.server.arrive(self.now, arrival, out);
+        for (open, _) in self.open.iter_mut().filter(|(open, _)| gone.contains(open)) {
+            open.allocation = id.expect("what has gone has come");
+        }
+        Verdict::Respond { len }
     }
 
     /// A connection to a peer is there, or is not to be had: what the client is told.
@@ -253,6 +268,7 @@ impl World {
             | Verdict::Respond { .. }
             | Verdict::RespondFrom { .. }
             | Verdict::Bind { .. }
+            | Verdict::Moving
             | Verdict::Opening) => {
                 panic!("not dropped: {verdict:?}")
             }
@@ -374,6 +390,7 @@ impl World {
             verdict @ (Verdict::Respond { .. }
             | Verdict::RespondFrom { .. }
             | Verdict::Bind { .. }
+            | Verdict::Moving
             | Verdict::Opening) => {
                 panic!("neither sent nor dropped: {verdict:?}")
             }

@@ -76,6 +76,7 @@ fn permissions_and_channels_of_an_allocation_are_508_beyond_their_limit() {
 fn shards_share_ports_and_quotas() {
     let mut world = World::new();
     let shard = Shard {
+        number: 1,
         ledger: std::sync::Arc::clone(&world.ledger),
         seed: [2; 32],
         start: world.now.instant,

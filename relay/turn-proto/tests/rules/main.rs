@@ -1,5 +1,5 @@
 //! The rules that real clients rely on, one test each: what libwebrtc and nICEr need from the
-//! answers, and what RFC 8489, RFC 8656 and RFC 6062 ask of a server.
+//! answers, and what RFC 8489, RFC 8656, RFC 6062 and RFC 8016 ask of a server.
 
 mod allocate;
 mod authentication;
@@ -11,6 +11,7 @@ mod dual_allocation;
 mod harness;
 mod icmp;
 mod limits;
+mod mobility;
 mod password_algorithms;
 mod permission_and_channel;
 mod reservation;

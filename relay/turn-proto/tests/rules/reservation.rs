@@ -76,7 +76,7 @@ fn a_token_is_good_at_every_worker() {
     let mut world = World::new();
     let first = reserve(&mut world, CLIENT, "alice");
     let ledger = Arc::clone(&world.ledger);
-    let shard = Shard { ledger, seed: [2; 32], start: world.now.instant };
+    let shard = Shard { number: 1, ledger, seed: [2; 32], start: world.now.instant };
     world.server = Server::new(Arc::new(world.settings.clone()), shard);
     assert_eq!(redeem(&mut world, SECOND, "alice", token(&first)).code(), 0);
 }

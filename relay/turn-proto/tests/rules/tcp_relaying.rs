@@ -392,6 +392,7 @@ fn a_client_of_another_shard_binds_the_connection_and_its_end_reaches_it() {
     let (signing, _) = streams(&mut world, &from, "alice");
     let (id, number) = connect(&mut world, &from, &signing, PEER);
     let shard = Shard {
+        number: 1,
         ledger: std::sync::Arc::clone(&world.ledger),
         seed: [2; 32],
         start: world.now.instant,

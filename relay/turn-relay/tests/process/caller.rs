@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     sync::Arc,
@@ -48,6 +49,9 @@ pub(crate) enum Over {
 trait ReadWrite: Read + Write {}
 
 impl<S: Read + Write> ReadWrite for S {}
+
+/// How long an answer over UDP is waited for before the question is asked again.
+const RETRANSMISSION: Duration = Duration::from_secs(1);
 
 enum Link {
     Udp(UdpSocket),
@@ -181,13 +185,24 @@ impl DtlsLink {
     }
 }
 
+/// Where from, to look for it in logs.
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(socket) => write!(f, "UDP from {:?}", socket.local_addr()),
+            Self::Stream(..) => f.write_str("a stream"),
+            Self::Dtls(link) => write!(f, "DTLS from {:?}", link.socket.local_addr()),
+        }
+    }
+}
+
 impl Link {
     fn open(relay: &Relay, over: Over) -> Self {
         match over {
             Over::Udp(server) => {
                 let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
                 socket.connect(server).expect("connected");
-                socket.set_read_timeout(Some(SOON)).expect("set");
+                socket.set_read_timeout(Some(RETRANSMISSION)).expect("set");
                 Self::Udp(socket)
             }
             Over::Tcp(server) => Self::stream(connect(server)),
@@ -351,10 +366,7 @@ impl Caller {
         self.client.refresh(Instant::now(), Some(600)).expect("there is an allocation");
         let mut count = 0;
         loop {
-            while let Some(message) = self.client.poll_transmit() {
-                let message = message.to_vec();
-                self.link.send(&message).expect("sent");
-            }
+            self.transmit();
             if let Some(event) = self.client.poll_event() {
                 assert!(matches!(event, Event::Refreshed { .. }), "{event:?}");
                 return count;
@@ -441,10 +453,31 @@ impl Caller {
         }
     }
 
+    fn transmit(&mut self) {
+        while let Some(message) = self.client.poll_transmit() {
+            let message = message.to_vec();
+            self.link.send(&message).expect("sent");
+        }
+    }
+
     fn receive(&mut self) -> Vec<u8> {
-        let message = self.link.receive().expect("an answer");
-        self.seen.push(message.clone());
-        message
+        let deadline = Instant::now() + SOON;
+        loop {
+            match self.link.receive() {
+                Ok(message) => {
+                    self.seen.push(message.clone());
+                    return message;
+                }
+                // A crowd behind one address may exceed what strangers are answered: as all clients
+                // do, it asks again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    assert!(Instant::now() < deadline, "no answer over {}", self.link);
+                    self.client.handle_timeout(Instant::now());
+                    self.transmit();
+                }
+                Err(error) => panic!("{error} over {}", self.link),
+            }
+        }
     }
 
     /// Whether the relay has ended the connection.

@@ -17,7 +17,7 @@ use std::{
 };
 
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
-use turn_proto::{EndReason, Refusal};
+use turn_proto::{DropReason, EndReason, Refusal};
 
 use crate::{
     caller::{Caller, DtlsVersion, Over, PEERS},
@@ -141,7 +141,19 @@ fn run(relay: &Relay, secure: u16, until: Until) -> (Arc<Deeds>, Vec<u64>) {
 
 fn tell(relay: &Relay, deeds: &Deeds) {
     let held = relay.metric("turn_allocations");
-    let line = format!("{} KiB, {held} held, {}\n", relay.resident_kib(), told(deeds));
+    let dropped: Vec<_> = DropReason::ALL
+        .map(|reason| {
+            (
+                reason.label(),
+                format!("turn_messages_dropped_total{{reason=\"{}\"}}", reason.label()),
+            )
+        })
+        .into_iter()
+        .map(|(label, metric)| (label, relay.metric(&metric)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let kib = relay.resident_kib();
+    let line = format!("{kib} KiB, {held} held, {}, dropped {dropped:?}\n", told(deeds));
     let _nobody_reads = std::io::stderr().write_all(line.as_bytes());
 }
 

@@ -86,8 +86,8 @@ bugs! {
             "if peers.iter().any(|(known, _)| *known == peer.0.ip())" => "if false";
     }
     "a quota is released twice" {
-        "turn-proto/src/server.rs": "self.ledger.discharge(&allocation.user);"
-            => "self.ledger.discharge(&allocation.user); self.ledger.discharge(&allocation.user);";
+        "turn-proto/src/server.rs": "self.ledger.discharge(&allocation.client.user);"
+            => "self.ledger.discharge(&allocation.client.user); self.ledger.discharge(&allocation.client.user);";
     }
     "a quota is one too high" {
         "turn-proto/src/ledger.rs": "held + charges > limits.allocations_per_user"
@@ -125,7 +125,7 @@ bugs! {
         "turn-proto/src/request/allocate.rs": "if self.draining" => "if false";
     }
     "anybody commands somebody's allocation" {
-        "turn-proto/src/request/mod.rs": "if allocation.user == signed.proof.user" => "if true";
+        "turn-proto/src/request/mod.rs": "if allocation.client.user == signed.proof.client.user" => "if true";
     }
     "a credential does not end" {
         "turn-auth/src/credentials.rs": "(now < expiry).then(" => "true.then(";
