@@ -6,8 +6,9 @@ use turn_wire::{
     Attribute, AttributeType, ChannelData, Class, ErrorCode, Kind, Message, Method,
     attribute::{
         AlternateDomain, AlternateServer, Channel, ConnectionId, Data, Icmp, Lifetime,
-        MappedAddress, MessageIntegrity, MessageIntegritySha256, Nonce, Realm, ReservationToken,
-        UnknownAttributes, Userhash, Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
+        MappedAddress, MessageIntegrity, MessageIntegritySha256, MobilityTicket, Nonce, Realm,
+        ReservationToken, UnknownAttributes, Userhash, Username, XorMappedAddress, XorPeerAddress,
+        XorRelayedAddress,
     },
     kind,
 };
@@ -159,7 +160,15 @@ impl Client {
                 self.on_allocated(now, lifetime_seconds, message)?;
             }
             Operation::Refresh { .. } if operation.is_release() => self.end(End::Released),
-            Operation::Refresh { .. } => self.on_refreshed(now, message)?,
+            Operation::Refresh { .. } => {
+                let lifetime_seconds = self.on_refreshed(now, message)?;
+                self.events.push_back(Event::Refreshed { lifetime_seconds });
+            }
+            Operation::Migrate { .. } => {
+                let lifetime_seconds = self.on_refreshed(now, message)?;
+                self.ticket = ticket(message);
+                self.events.push_back(Event::Migrated { lifetime_seconds });
+            }
             Operation::CreatePermission { peer } => {
                 self.peers.install(peer, renew_at);
                 self.events.push_back(Event::PermissionInstalled { peer: peer.ip() });
@@ -192,19 +201,25 @@ impl Client {
             Allocation { relayed, lifetime_seconds, refresh_at: None, expires_at: now };
         allocation.renew(now, granted, self.config.profile.refresh_margin);
         self.allocation = Some(allocation);
+        self.ticket = ticket(message);
         self.events.push_back(Event::Allocated { relayed, mapped, lifetime_seconds: granted });
         Ok(())
     }
 
-    fn on_refreshed(&mut self, now: Instant, message: &Message<'_>) -> Result<(), Failure> {
+    fn on_refreshed(&mut self, now: Instant, message: &Message<'_>) -> Result<u32, Failure> {
         let Lifetime(lifetime_seconds) = require(message)?;
         let margin = self.config.profile.refresh_margin;
         if let Some(allocation) = &mut self.allocation {
             allocation.renew(now, lifetime_seconds, margin);
         }
-        self.events.push_back(Event::Refreshed { lifetime_seconds });
-        Ok(())
+        Ok(lifetime_seconds)
     }
+}
+
+/// What moves the allocation the next time.
+fn ticket(message: &Message<'_>) -> Option<Vec<u8>> {
+    let ticket = message.get::<MobilityTicket<'_>>().ok().flatten()?;
+    (!ticket.0.is_empty()).then(|| ticket.0.to_vec())
 }
 
 /// Errors.
@@ -250,7 +265,7 @@ impl Client {
                 self.end(End::Released);
                 Ok(())
             }
-            Operation::Refresh { .. } => {
+            Operation::Refresh { .. } | Operation::Migrate { .. } => {
                 self.end(End::Mismatch);
                 Err(refused(error))
             }

@@ -27,6 +27,9 @@ pub enum ClientError {
     /// There is an allocation, or one is being asked for. A client has one.
     #[error("there is an allocation already, or one is being asked for")]
     AlreadyAllocated,
+    /// The server has given no ticket for the allocation: it stays where it is.
+    #[error("the allocation cannot move")]
+    NoTicket,
     /// All 4096 channels have a peer.
     #[error("all channels are in use")]
     NoChannelLeft,
@@ -59,6 +62,8 @@ pub struct Client {
     rng: StdRng,
     pub(crate) challenge: Option<Challenge>,
     pub(crate) allocation: Option<Allocation>,
+    /// Moves the allocation, once.
+    pub(crate) ticket: Option<Vec<u8>>,
     pub(crate) peers: Peers,
     pub(crate) transactions: Vec<Transaction>,
     outbox: VecDeque<TransactionId>,
@@ -88,6 +93,7 @@ impl Client {
             rng,
             challenge: None,
             allocation: None,
+            ticket: None,
             peers: Peers::default(),
             transactions: Vec::new(),
             outbox: VecDeque::new(),
@@ -112,7 +118,23 @@ impl Client {
         lifetime_seconds: Option<u32>,
         family: Option<Family>,
     ) -> Result<(), ClientError> {
-        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams: false })
+        let (streams, mobile) = (false, false);
+        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams, mobile })
+    }
+
+    /// Asks for an allocation that [`Client::migrate`] moves (RFC 8016, section 3.1.1). Ends like
+    /// [`Client::allocate`]; a server that does not know of that makes one that stays.
+    ///
+    /// # Errors
+    /// When there is an allocation, or one is being asked for.
+    pub fn allocate_mobile(
+        &mut self,
+        now: Instant,
+        lifetime_seconds: Option<u32>,
+        family: Option<Family>,
+    ) -> Result<(), ClientError> {
+        let (streams, mobile) = (false, true);
+        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams, mobile })
     }
 
     /// Asks for an allocation that relays connections (RFC 6062, section 4.1). Ends like
@@ -126,7 +148,8 @@ impl Client {
         lifetime_seconds: Option<u32>,
         family: Option<Family>,
     ) -> Result<(), ClientError> {
-        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams: true })
+        let (streams, mobile) = (true, false);
+        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams, mobile })
     }
 
     fn ask_for(&mut self, now: Instant, allocate: Operation) -> Result<(), ClientError> {
@@ -169,6 +192,30 @@ impl Client {
     ) -> Result<(), ClientError> {
         self.allocation.as_mut().ok_or(ClientError::NoAllocation)?.refresh_at = None;
         self.request(now, Operation::Refresh { lifetime_seconds }, false);
+        Ok(())
+    }
+
+    /// The client speaks from another address from now on, and maybe to another of the server and over
+    /// another transport: has the allocation moved there (RFC 8016, section 3.2.1), with its
+    /// permissions and channels. Ends in [`Event::Migrated`] or [`Event::Failed`]. What is asked for
+    /// before that is refused.
+    ///
+    /// # Errors
+    /// When there is no allocation, or it cannot move.
+    pub fn migrate(
+        &mut self,
+        now: Instant,
+        server: SocketAddr,
+        transport: Transport,
+    ) -> Result<(), ClientError> {
+        let allocation = self.allocation.as_mut().ok_or(ClientError::NoAllocation)?;
+        if self.ticket.is_none() {
+            return Err(ClientError::NoTicket);
+        }
+        allocation.refresh_at = None;
+        let lifetime_seconds = allocation.lifetime_seconds;
+        (self.config.server, self.config.transport) = (server, transport);
+        self.request(now, Operation::Migrate { lifetime_seconds }, false);
         Ok(())
     }
 
@@ -354,7 +401,8 @@ impl Client {
         let username = self.config.credentials.username();
         let signature = challenge.map(|challenge| Signature { username, challenge });
         let fingerprint = self.config.profile.fingerprint;
-        let bytes = request::encode(&operation, id, signature.as_ref(), fingerprint);
+        let ticket = self.ticket.as_deref().unwrap_or_default();
+        let bytes = request::encode(&operation, ticket, id, signature.as_ref(), fingerprint);
         let key = challenge.map(|challenge| challenge.key);
         let mut transaction = Transaction::new(id, operation, bytes, now, self.config.schedule());
         transaction.key = key;
@@ -373,6 +421,7 @@ impl Client {
             Operation::Binding
             | Operation::Allocate { .. }
             | Operation::Refresh { .. }
+            | Operation::Migrate { .. }
             | Operation::Connect { .. }
             | Operation::ConnectionBind { .. } => {}
         }
@@ -382,6 +431,7 @@ impl Client {
     /// Ends the allocation, and all that is under way for it.
     pub(crate) fn end(&mut self, end: End) {
         self.allocation = None;
+        self.ticket = None;
         self.peers = Peers::default();
         self.transactions.retain(|transaction| transaction.operation == Operation::Binding);
         self.events.push_back(Event::Ended { end });

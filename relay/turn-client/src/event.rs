@@ -23,11 +23,18 @@ pub enum Operation {
         family: Option<Family>,
         /// Whether connections are to be relayed, instead of datagrams (RFC 6062, section 4.1).
         streams: bool,
+        /// Whether it is to move with the client (RFC 8016, section 3.1.1).
+        mobile: bool,
     },
     /// RFC 8656, section 8.
     Refresh {
         /// The lifetime that is asked for, in seconds; none leaves it to the server, zero ends the
         /// allocation.
+        lifetime_seconds: Option<u32>,
+    },
+    /// A Refresh from another address, with the ticket of the allocation (RFC 8016, section 3.2.1).
+    Migrate {
+        /// The lifetime that is asked for, in seconds; none leaves it to the server.
         lifetime_seconds: Option<u32>,
     },
     /// RFC 8656, section 10.
@@ -59,7 +66,7 @@ impl Operation {
         match self {
             Self::Binding => Method::BINDING,
             Self::Allocate { .. } => Method::ALLOCATE,
-            Self::Refresh { .. } => Method::REFRESH,
+            Self::Refresh { .. } | Self::Migrate { .. } => Method::REFRESH,
             Self::CreatePermission { .. } => Method::CREATE_PERMISSION,
             Self::ChannelBind { .. } => Method::CHANNEL_BIND,
             Self::Connect { .. } => Method::CONNECT,
@@ -93,6 +100,11 @@ pub enum Event {
     /// The allocation lives on.
     Refreshed {
         /// For how long, in seconds.
+        lifetime_seconds: u32,
+    },
+    /// The allocation is where the client is now.
+    Migrated {
+        /// For how long it lives, in seconds.
         lifetime_seconds: u32,
     },
     /// The allocation is no more, and its permissions and channels with it.

@@ -3,15 +3,15 @@
 use turn_wire::{
     Class, MessageWriter, TransactionId,
     attribute::{
-        Channel, Lifetime, Nonce, Realm, RequestedAddressFamily, RequestedTransport, Username,
-        XorPeerAddress,
+        Channel, Lifetime, MobilityTicket, Nonce, Realm, RequestedAddressFamily,
+        RequestedTransport, Username, XorPeerAddress,
     },
 };
 
 use crate::{Operation, credentials::Challenge};
 
-/// More than any request needs: user name, realm and nonce at their longest, and an address.
-const MAX_LEN: usize = 2_304;
+/// More than any request needs: user name, realm, nonce and ticket at their longest, and an address.
+const MAX_LEN: usize = 3_072;
 
 /// What a request is signed with, and by whom.
 pub(crate) struct Signature<'a> {
@@ -22,13 +22,14 @@ pub(crate) struct Signature<'a> {
 /// Writes a request.
 pub(crate) fn encode(
     operation: &Operation,
+    ticket: &[u8],
     id: TransactionId,
     signature: Option<&Signature<'_>>,
     fingerprint: bool,
 ) -> Vec<u8> {
     let mut bytes = vec![0; MAX_LEN];
     let writer = MessageWriter::new(&mut bytes, Class::Request, operation.method(), id);
-    let writer = sign(put_arguments(writer, operation), signature);
+    let writer = sign(put_arguments(writer, operation, ticket), signature);
     let writer = if fingerprint { writer.put_fingerprint() } else { writer };
     #[expect(clippy::expect_used, reason = "the parts are bounded, and their sum is below MAX_LEN")]
     let len = writer.finish().expect("a request is shorter than its buffer");
@@ -36,15 +37,23 @@ pub(crate) fn encode(
     bytes
 }
 
-fn put_arguments<'b>(writer: MessageWriter<'b>, operation: &Operation) -> MessageWriter<'b> {
+fn put_arguments<'b>(
+    writer: MessageWriter<'b>,
+    operation: &Operation,
+    ticket: &[u8],
+) -> MessageWriter<'b> {
     match *operation {
         Operation::Binding => writer,
-        Operation::Allocate { lifetime_seconds, family, streams } => writer
+        Operation::Allocate { lifetime_seconds, family, streams, mobile } => writer
             .put(if streams { &RequestedTransport::TCP } else { &RequestedTransport::UDP })
             .put_some(lifetime_seconds.map(Lifetime).as_ref())
-            .put_some(family.map(|family| RequestedAddressFamily(Some(family))).as_ref()),
+            .put_some(family.map(|family| RequestedAddressFamily(Some(family))).as_ref())
+            .put_some(mobile.then_some(MobilityTicket(&[])).as_ref()),
         Operation::Refresh { lifetime_seconds } => {
             writer.put_some(lifetime_seconds.map(Lifetime).as_ref())
+        }
+        Operation::Migrate { lifetime_seconds } => {
+            writer.put_some(lifetime_seconds.map(Lifetime).as_ref()).put(&MobilityTicket(ticket))
         }
         Operation::CreatePermission { peer } | Operation::Connect { peer } => {
             writer.put(&XorPeerAddress(peer))
@@ -76,12 +85,15 @@ mod tests {
         let username = "u".repeat(508);
         let challenge = Challenge { realm: vec![1; 763], nonce: vec![2; 763], key: [3; 16] };
         let signature = Signature { username: &username, challenge: &challenge };
-        let operation = Operation::ChannelBind {
+        let bind = Operation::ChannelBind {
             peer: "[2001:db8::1]:1".parse().expect("an address"),
             channel: turn_wire::ChannelNumber::MIN,
         };
-        let bytes = encode(&operation, TransactionId([0; 12]), Some(&signature), true);
-        assert!(bytes.len() < MAX_LEN);
-        assert!(turn_wire::Message::decode(&bytes).is_ok());
+        for operation in [bind, Operation::Migrate { lifetime_seconds: Some(1) }] {
+            let id = TransactionId([0; 12]);
+            let bytes = encode(&operation, &[4; 763], id, Some(&signature), true);
+            assert!(bytes.len() < MAX_LEN);
+            assert!(turn_wire::Message::decode(&bytes).is_ok());
+        }
     }
 }

@@ -309,6 +309,7 @@ impl Exchange {
             Event::PermissionInstalled { .. } => Stage::Permission,
             Event::ChannelBound { .. } => Stage::ChannelBind,
             Event::Refreshed { .. }
+            | Event::Migrated { .. }
             | Event::Icmp { .. }
             | Event::Connected { .. }
             | Event::ConnectionAttempt { .. }

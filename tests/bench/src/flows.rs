@@ -162,6 +162,7 @@ impl Starting {
                 Event::Failed { operation, failure } => bail!("{operation:?}: {failure}"),
                 other @ (Event::Mapped { .. }
                 | Event::Refreshed { .. }
+                | Event::Migrated { .. }
                 | Event::Ended { .. }
                 | Event::TryAlternate { .. }
                 | Event::Icmp { .. }

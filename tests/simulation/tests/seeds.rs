@@ -3,8 +3,8 @@
 use turn_proto::{DropReason, EndReason, Refusal};
 
 /// What a simulated relay cannot come to: its limits of rates are off, its sockets open at once, no
-/// datagram is long, and TCP is not relayed.
-const OUT_OF_REACH: [DropReason; 8] = [
+/// datagram is long, TCP is not relayed, and nobody moves.
+const OUT_OF_REACH: [DropReason; 9] = [
     DropReason::AllocationRate,
     DropReason::UserRate,
     DropReason::RelayRate,
@@ -13,10 +13,12 @@ const OUT_OF_REACH: [DropReason; 8] = [
     DropReason::TooLong,
     DropReason::RelaysStreams,
     DropReason::TooManyConnections,
+    DropReason::ClientAway,
 ];
 
 /// The same of refusals.
-const NEVER_REFUSED: [Refusal; 2] = [Refusal::ConnectionExists, Refusal::ConnectionFailed];
+const NEVER_REFUSED: [Refusal; 3] =
+    [Refusal::ConnectionExists, Refusal::ConnectionFailed, Refusal::MobilityForbidden];
 
 /// The same of ends.
 const NEVER_ENDED: [EndReason; 2] = [EndReason::NotOpened, EndReason::Disallowed];

@@ -16,7 +16,7 @@ use crate::server::{
 };
 
 const ALLOCATE: Operation =
-    Operation::Allocate { lifetime_seconds: None, family: None, streams: false };
+    Operation::Allocate { lifetime_seconds: None, family: None, streams: false, mobile: false };
 
 /// A client that has been challenged: its signed Allocate, and what answers it.
 fn challenged(now: Instant) -> (Client, Vec<u8>) {
@@ -214,8 +214,12 @@ fn a_refusal_has_its_code_and_a_reason_of_one_line() {
     let mut client = Client::new(config(Profile::NICER));
     client.allocate(now, Some(1_200), None).expect("there is none yet");
     exchange(&mut client, &mut server, now);
-    let operation =
-        Operation::Allocate { lifetime_seconds: Some(1_200), family: None, streams: false };
+    let operation = Operation::Allocate {
+        lifetime_seconds: Some(1_200),
+        family: None,
+        streams: false,
+        mobile: false,
+    };
     let failure = Failure::Refused { code: 486, reason: "no".into() };
     assert_eq!(failure.to_string(), "refused with 486: no");
     assert_eq!(events(&mut client), [Event::Failed { operation, failure }]);

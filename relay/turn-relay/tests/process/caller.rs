@@ -46,6 +46,17 @@ pub(crate) enum Over {
     Dtls(SocketAddr, DtlsVersion),
 }
 
+impl Over {
+    pub(crate) const fn server(self) -> SocketAddr {
+        match self {
+            Self::Udp(server)
+            | Self::Tcp(server)
+            | Self::Tls(server, _)
+            | Self::Dtls(server, _) => server,
+        }
+    }
+}
+
 trait ReadWrite: Read + Write {}
 
 impl<S: Read + Write> ReadWrite for S {}
@@ -218,6 +229,13 @@ impl Link {
         }
     }
 
+    const fn transport(&self) -> turn_client::Transport {
+        match self {
+            Self::Udp(_) | Self::Dtls(_) => turn_client::Transport::Udp,
+            Self::Stream(..) => turn_client::Transport::Stream,
+        }
+    }
+
     fn stream(stream: impl ReadWrite + 'static) -> Self {
         Self::Stream(Box::new(stream), FrameBuffer::new())
     }
@@ -273,18 +291,26 @@ pub(crate) struct Caller {
 impl Caller {
     /// Allocates, with a credential of the secret `north`.
     pub(crate) fn allocate(relay: &Relay, over: Over, user: &str) -> Self {
-        let (Over::Udp(server) | Over::Tcp(server) | Over::Tls(server, _) | Over::Dtls(server, _)) =
-            over;
+        Self::allocate_as(relay, over, user, false)
+    }
+
+    /// The same, and it may move.
+    pub(crate) fn allocate_mobile(relay: &Relay, over: Over, user: &str) -> Self {
+        Self::allocate_as(relay, over, user, true)
+    }
+
+    fn allocate_as(relay: &Relay, over: Over, user: &str, mobile: bool) -> Self {
+        let server = over.server();
         // The system may give the port of a client that has crashed, and whose allocation lives on,
         // to the next one: then another has to be tried (RFC 8656, section 7.4).
-        let mut tries = (0..100).map(|_| Self::over(Link::open(relay, over), server, user));
+        let mut tries = (0..100).map(|_| Self::over(Link::open(relay, over), server, user, mobile));
         tries.find_map(Result::ok).expect("a port that nobody had")
     }
 
     /// The same, over a connection that stands already.
     pub(crate) fn allocate_on(stream: TcpStream, user: &str) -> Self {
         let server = stream.peer_addr().expect("connected");
-        Self::over(Link::stream(stream), server, user).expect("a new connection")
+        Self::over(Link::stream(stream), server, user, false).expect("a new connection")
     }
 
     /// The same, over TLS that stands already.
@@ -293,18 +319,15 @@ impl Caller {
         user: &str,
     ) -> Self {
         let server = stream.sock.peer_addr().expect("connected");
-        Self::over(Link::stream(stream), server, user).expect("a new connection")
+        Self::over(Link::stream(stream), server, user, false).expect("a new connection")
     }
 
-    fn over(link: Link, server: SocketAddr, user: &str) -> Result<Self, Mismatch> {
+    fn over(link: Link, server: SocketAddr, user: &str, mobile: bool) -> Result<Self, Mismatch> {
         let secret = Secret::from_file(b"north").expect("a secret");
         let minted = TimeLimitedCredential::mint(&secret, user, UnixSeconds(4_000_000_000));
         let client = Client::new(Config {
             server,
-            transport: match link {
-                Link::Udp(_) | Link::Dtls(_) => turn_client::Transport::Udp,
-                Link::Stream(..) => turn_client::Transport::Stream,
-            },
+            transport: link.transport(),
             credentials: Credentials::new(minted.username, minted.password).expect("short"),
             profile: Profile::RFC,
             seed: rand::random(),
@@ -314,7 +337,12 @@ impl Caller {
         let nowhere = SocketAddr::new(PEER, 0);
         let mut caller =
             Self { client, link, peer, relayed: nowhere, mapped: nowhere, seen: Vec::new() };
-        caller.client.allocate(Instant::now(), None, None).expect("none yet");
+        let asked = if mobile {
+            caller.client.allocate_mobile(Instant::now(), None, None)
+        } else {
+            caller.client.allocate(Instant::now(), None, None)
+        };
+        asked.expect("none yet");
         let event = caller.next_event();
         if matches!(event, Event::Failed { failure: Failure::Refused { code: 437, .. }, .. }) {
             return Err(Mismatch);
@@ -327,6 +355,23 @@ impl Caller {
         caller.client.create_permission(Instant::now(), peer).expect("asked");
         assert!(matches!(caller.next_event(), Event::PermissionInstalled { .. }));
         Ok(caller)
+    }
+
+    /// Loses its connection, as between two networks.
+    pub(crate) fn lose_connection(&mut self) {
+        self.link = Link::Udp(UdpSocket::bind("127.0.0.1:0").expect("a socket"));
+    }
+
+    /// Goes elsewhere, and has the allocation come too. `leaves` says whether it is gone from where
+    /// it was before it is where it goes.
+    pub(crate) fn migrate(&mut self, relay: &Relay, over: Over, leaves: bool) {
+        let new = Link::open(relay, over);
+        let transport = new.transport();
+        let old = std::mem::replace(&mut self.link, new);
+        let _kept = (!leaves).then_some(old);
+        self.client.migrate(Instant::now(), over.server(), transport).expect("a ticket");
+        let event = self.next_event();
+        assert!(matches!(event, Event::Migrated { .. }), "{event:?}");
     }
 
     /// A datagram to the peer and one back.

@@ -39,7 +39,7 @@ bugs! {
             "self.end_relayed(RelayedId { allocation: id, family }, EndReason::Expired);" => "";
     }
     "a refresh of zero does not delete" {
-        "turn-proto/src/request/refresh.rs": "self.delete(id, family);" => "";
+        "turn-proto/src/request/refresh.rs": "0 => self.delete(id, wish.family)," => "0 => {}";
     }
     "the end of a connection is not the end of its allocation" {
         "turn-proto/src/server.rs": "self.end(id, EndReason::Disconnected);" => "let _ = id;";
