@@ -93,8 +93,8 @@ impl Reply<'_> {
         })
     }
 
-    /// Writes the refusal of a request that is a header and nothing else, which no client sends
-    /// but whoever wants a large answer sent to somebody else: at most three times as long.
+    /// Writes the refusal of a request that no client begins with, but whoever wants a large answer
+    /// sent to somebody else: at most three times as long as a header.
     ///
     /// The nonce is never a fresh one. Who does go on from here is told a real one with a 438; and
     /// nobody between gets a nonce without an offer in it to hand to others.

@@ -17,7 +17,7 @@ use turn_wire::{
     AttributeType, Class, DecodeError, HEADER_LEN, Message, Method,
     attribute::{
         Attribute, Family, MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm,
-        Realm, Userhash, Username, XorPeerAddress,
+        Realm, RequestedTransport, Userhash, Username, XorPeerAddress,
     },
 };
 
@@ -143,7 +143,7 @@ impl Server {
         if refusal == Refusal::BadRequest {
             return reply.refuse(request, refusal, &None);
         }
-        if message.as_bytes().len() == HEADER_LEN {
+        if is_no_clients(from, message) {
             return reply.challenge_briefly(request, credentials.realm());
         }
         let nonce = credentials.nonces().issue(from.client.0, now.unix);
@@ -233,6 +233,15 @@ impl Server {
             Err(Refusal::WrongCredentials)
         }
     }
+}
+
+/// Whether a request is nothing that a client begins with, so that only somebody sends it who wants a
+/// large answer sent to somebody else. Without a nonce clients send an Allocate that says what to
+/// relay; and nobody forges the source of a stream.
+fn is_no_clients(from: &FiveTuple, message: &Message<'_>) -> bool {
+    let begins = message.method() == Method::ALLOCATE && message.has::<RequestedTransport>();
+    let begun = begins || message.has::<Nonce<'_>>() || from.transport != Transport::Udp;
+    message.as_bytes().len() == HEADER_LEN || !begun
 }
 
 /// The attributes that are understood in a request of a method, beside those of credentials.

@@ -4,10 +4,12 @@ use proptest::{collection::vec, prelude::*};
 use turn_proto::{ClientAddr, DropReason, FiveTuple, Refusal, Verdict};
 use turn_wire::{
     AttributeType, Class, Method, TransactionId,
-    attribute::{UnknownAttributes, XorMappedAddress},
+    attribute::{
+        Lifetime, PasswordAlgorithms, UnknownAttributes, XorMappedAddress, XorPeerAddress,
+    },
 };
 
-use crate::harness::{World, addr, channel_data, send_indication, udp, write};
+use crate::harness::{World, addr, channel_data, send_indication, tcp, udp, write};
 
 const CLIENT: &str = "8.8.4.4:5000";
 
@@ -92,6 +94,22 @@ fn a_bare_header_gets_at_most_three_times_its_length() {
             assert_eq!((answer.code(), header.len()), (code, 20));
             assert!(answer.0.len() <= 60, "{} bytes", answer.0.len());
         }
+    }
+}
+
+#[test]
+fn a_request_that_no_client_begins_with_gets_three_headers_at_most() {
+    let mut world = World::new();
+    let lifetime = world.bare(Method::REFRESH, |writer| writer.put(&Lifetime(0)));
+    let peer = XorPeerAddress(addr("9.9.9.9:7000"));
+    let permission = world.bare(Method::CREATE_PERMISSION, |writer| writer.put(&peer));
+    let nothing = world.bare(Method::ALLOCATE, |writer| writer.put(&Lifetime(600)));
+    for request in [lifetime, permission, nothing] {
+        let answer = world.ask(&udp(CLIENT), &request);
+        assert_eq!(answer.code(), 401);
+        assert!(answer.0.len() <= 60, "{} bytes", answer.0.len());
+        // Nobody forges the source of a stream.
+        assert!(world.ask(&tcp(CLIENT), &request).get::<PasswordAlgorithms<'_>>().is_some());
     }
 }
 
