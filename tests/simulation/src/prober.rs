@@ -14,8 +14,8 @@ use turn_wire::{
     TransactionId,
     attribute::{
         self, AdditionalAddressFamily, Channel, Data, DontFragment, EvenPort, Family, Lifetime,
-        Nonce, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
-        ReservationToken, Username, XorPeerAddress,
+        MobilityTicket, Nonce, PasswordAlgorithms, Realm, RequestedAddressFamily,
+        RequestedTransport, ReservationToken, Username, XorPeerAddress,
     },
 };
 
@@ -275,6 +275,8 @@ impl Prober {
                 16..=18 => writer.put_some(token.map(ReservationToken).as_ref()),
                 19 => writer.put(&DontFragment),
                 20 => writer.put_raw(AttributeType(0x7f00), b"odd"),
+                21 => writer.put(&MobilityTicket(&[])),
+                22 => writer.put(&MobilityTicket(&[7; 16])),
                 _ => writer,
             }
         });
@@ -291,8 +293,11 @@ impl Prober {
             2 => Some(RequestedAddressFamily(None)),
             _ => None,
         };
-        let body: Body<'_> =
-            Box::new(move |writer| writer.put_some(lifetime.as_ref()).put_some(family.as_ref()));
+        let ticket = (rng.random_range(..12_u32) == 0).then_some(MobilityTicket(&[7; 16]));
+        let body: Body<'_> = Box::new(move |writer| {
+            let writer = writer.put_some(lifetime.as_ref()).put_some(family.as_ref());
+            writer.put_some(ticket.as_ref())
+        });
         self.sign(Method::REFRESH, &body, rng)
     }
 

@@ -95,6 +95,8 @@ impl Rules {
             relay_rate: Rate::default(),
         };
         let mut settings = Settings::new(Credentials::new(REALM, secrets, []), peers, limits);
+        // What moves is not simulated: the second server knows an allocation by its five-tuple.
+        settings.mobility = false;
         settings.drain_idle = self.idle;
         settings.alternates = self.sibling.into_iter().map(to_sibling).collect();
         settings

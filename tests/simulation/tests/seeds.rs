@@ -17,8 +17,7 @@ const OUT_OF_REACH: [DropReason; 9] = [
 ];
 
 /// The same of refusals.
-const NEVER_REFUSED: [Refusal; 3] =
-    [Refusal::ConnectionExists, Refusal::ConnectionFailed, Refusal::MobilityForbidden];
+const NEVER_REFUSED: [Refusal; 2] = [Refusal::ConnectionExists, Refusal::ConnectionFailed];
 
 /// The same of ends.
 const NEVER_ENDED: [EndReason; 2] = [EndReason::NotOpened, EndReason::Disallowed];

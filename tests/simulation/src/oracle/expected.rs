@@ -12,9 +12,9 @@ use turn_wire::{
     AttributeType, ChannelData, Class, DecodeError, HEADER_LEN, Kind, Message, Method,
     attribute::{
         AdditionalAddressFamily, Attribute, Channel, Data, DontFragment, EvenPort, Family,
-        Lifetime, MessageIntegrity, MessageIntegritySha256, Nonce, PasswordAlgorithm, Realm,
-        RequestedAddressFamily, RequestedTransport, ReservationToken, Userhash, Username,
-        XorPeerAddress,
+        Lifetime, MessageIntegrity, MessageIntegritySha256, MobilityTicket, Nonce,
+        PasswordAlgorithm, Realm, RequestedAddressFamily, RequestedTransport, ReservationToken,
+        Userhash, Username, XorPeerAddress,
     },
 };
 
@@ -223,6 +223,10 @@ impl Oracle {
             reasons.must(400);
             return Change::Nothing;
         }
+        if message.method() == Method::REFRESH && message.has::<MobilityTicket<'_>>() {
+            reasons.nothing_moves();
+            return Change::Nothing;
+        }
         let Some(promise) = promise else {
             reasons.must(437);
             return Change::Nothing;
@@ -261,6 +265,9 @@ impl Oracle {
             Some(RequestedTransport::UDP) => {}
             Some(_) => reasons.must(442),
             None => reasons.must(400),
+        }
+        if let Some(MobilityTicket(ticket)) = reasons.get(message) {
+            if ticket.is_empty() { reasons.nothing_moves() } else { reasons.must(400) }
         }
         let even = reasons.get::<EvenPort>(message);
         let token = reasons.get::<ReservationToken>(message).map(|token| token.0);
@@ -460,6 +467,11 @@ impl Reasons {
         self.must.insert(code);
     }
 
+    /// Mobility is off in all simulations.
+    fn nothing_moves(&mut self) {
+        self.must(405);
+    }
+
     /// The attribute, if it is there and well-formed.
     fn get<'a, A: Attribute<'a>>(&mut self, message: &Message<'a>) -> Option<A> {
         message.get::<A>().unwrap_or_else(|_malformed| {
@@ -475,7 +487,11 @@ impl Reasons {
     }
 }
 
-/// Whether a request is a header and nothing else.
-pub(super) fn is_bare(bytes: &[u8]) -> bool {
-    bytes.len() == HEADER_LEN
+/// Whether the nonce in a challenge is one to go on with: who sends by datagram what no client begins
+/// with is told as little as can be.
+pub(super) fn is_worth_a_nonce(from: &FiveTuple, bytes: &[u8]) -> bool {
+    let Ok(message) = Message::decode(bytes) else { return false };
+    let begins = message.method() == Method::ALLOCATE && message.has::<RequestedTransport>();
+    let is_stream = from.transport == Transport::Tcp;
+    bytes.len() > HEADER_LEN && (begins || is_stream || message.has::<Nonce<'_>>())
 }

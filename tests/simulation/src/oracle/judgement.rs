@@ -17,7 +17,7 @@ use turn_wire::{
 
 use super::{
     Broken, Expected, Moment, Oracle, Outcome,
-    expected::{Answer, Change, Wish, is_bare},
+    expected::{Answer, Change, Wish, is_worth_a_nonce},
     promise::{Made, Promise},
 };
 use crate::rules::REALM;
@@ -97,7 +97,7 @@ impl Oracle {
             let (Some(nonce), Some(b"simulation")) = (nonce, realm) else {
                 return Err(format!("{client} gets {code} without a nonce for {REALM}"));
             };
-            if !is_bare(heard.bytes) {
+            if is_worth_a_nonce(heard.from, heard.bytes) {
                 self.nonces.note(nonce.0, client.ip(), now.unix, &self.rules);
             }
         }
