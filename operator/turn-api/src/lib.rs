@@ -17,10 +17,10 @@ pub use crd::crd;
 pub use document::{Document, DocumentError};
 pub use schema::Violation;
 pub use turn_server::{
-    AddressFrom, Addresses, Admin, Auth, CredentialHash, CredentialsStatus, Drain, ImagePullSecret,
-    Limits, Listener, Peers, PodSettings, Protocol, Region, RegionStatus, RelayPorts, RelayStatus,
-    Resources, SecretRef, StaticAddress, Tls, TlsSecretRef, TurnServer, TurnServerSpec,
-    TurnServerStatus, Workload,
+    AddressFrom, Addresses, Admin, Auth, CredentialHash, CredentialsStatus, Drain, Features,
+    ImagePullSecret, Limits, Listener, Peers, PodSettings, Protocol, Region, RegionStatus,
+    RelayPorts, RelayStatus, Resources, SecretRef, StaticAddress, Tls, TlsSecretRef, TurnServer,
+    TurnServerSpec, TurnServerStatus, Workload,
 };
 pub use validated::{
     Advertised, CredentialsSource, DEFAULT_REGION, Invalid, StaticAddresses, Validated,

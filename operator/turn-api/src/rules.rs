@@ -44,9 +44,20 @@ pub(crate) const DAEMON_SET_REGION_REPLICAS: Rule = rule(
     "a region of a DaemonSet has one relay on each node: leave out replicas, or set workload to Deployment",
     ".regions",
 );
+pub(crate) const STREAM_LISTENER_IN_RELAY_PORTS: Rule = rule(
+    "!self.features.tcpRelaying || \
+     (self.admin.port < self.relayPorts.from || self.admin.port > self.relayPorts.to) && \
+     (has(self.listeners) \
+     ? self.listeners.all(l, l.protocol in ['UDP', 'DTLS'] || l.port < self.relayPorts.from || l.port > self.relayPorts.to) \
+     : (3478 < self.relayPorts.from || 3478 > self.relayPorts.to) && \
+     (!has(self.tls) || 5349 < self.relayPorts.from || 5349 > self.relayPorts.to))",
+    "needs relayPorts without admin.port and the port of any TCP, TLS or Auto listener: choose other ports, or another range",
+    ".features.tcpRelaying",
+);
 /// On the spec.
 pub(crate) const SPEC: &[Rule] = &[
     UDP_LISTENER_IN_RELAY_PORTS,
+    STREAM_LISTENER_IN_RELAY_PORTS,
     ADMIN_IS_LISTENER,
     SECURE_WITHOUT_TLS,
     DAEMON_SET_REGION_REPLICAS,

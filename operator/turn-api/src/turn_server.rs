@@ -8,7 +8,7 @@ mod status;
 pub use listener::{Listener, Protocol, Tls, TlsSecretRef};
 pub use pod::{ImagePullSecret, PodSettings, Resources};
 pub use spec::{
-    AddressFrom, Addresses, Admin, Auth, CredentialHash, Drain, Limits, Peers, Region, RelayPorts,
-    SecretRef, StaticAddress, TurnServer, TurnServerSpec, Workload,
+    AddressFrom, Addresses, Admin, Auth, CredentialHash, Drain, Features, Limits, Peers, Region,
+    RelayPorts, SecretRef, StaticAddress, TurnServer, TurnServerSpec, Workload,
 };
 pub use status::{CredentialsStatus, RegionStatus, RelayStatus, TurnServerStatus};

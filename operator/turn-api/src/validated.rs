@@ -11,8 +11,8 @@ use k8s_openapi::jiff::Timestamp;
 pub use addresses::{Advertised, StaticAddresses};
 
 use crate::{
-    CredentialHash, Drain, Limits, PodSettings, Protocol, RelayPorts, TurnServer, Violation,
-    Workload,
+    CredentialHash, Drain, Features, Limits, PodSettings, Protocol, RelayPorts, TurnServer,
+    Violation, Workload,
 };
 
 /// The region of a `TurnServer` that names none.
@@ -67,6 +67,7 @@ pub struct Validated {
     allowed_peers: Vec<IpNet>,
     denied_peers: Vec<IpNet>,
     limits: Limits,
+    features: Features,
     drain: Drain,
     admin_port: u16,
     pod: PodSettings,
@@ -273,6 +274,12 @@ impl Validated {
         &self.limits
     }
 
+    /// What not everybody needs.
+    #[must_use]
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
     /// How a relay ends.
     #[must_use]
     pub fn drain(&self) -> &Drain {
@@ -297,11 +304,18 @@ impl Validated {
         self.listeners.iter().any(|listener| listener.port < 1024)
     }
 
+    /// What the relayed ports are ports of: UDP, and TCP where it is relayed.
+    pub fn relayed_transports(&self) -> impl Iterator<Item = Protocol> + use<> {
+        let tcp = self.features.tcp_relaying.then_some(Protocol::Tcp);
+        [Protocol::Udp].into_iter().chain(tcp)
+    }
+
     /// Every port that a relay opens on its node, as ranges of UDP or TCP: listeners, the relayed
     /// ports, the HTTP port.
     pub fn node_ports(&self) -> impl Iterator<Item = (Protocol, RelayPorts)> {
         let one = |port| RelayPorts { from: port, to: port };
         let listeners = self.listeners.iter().map(move |l| (l.protocol.transport(), one(l.port)));
-        listeners.chain([(Protocol::Udp, self.relay_ports), (Protocol::Tcp, one(self.admin_port))])
+        let relayed = self.relayed_transports().map(|protocol| (protocol, self.relay_ports));
+        listeners.chain(relayed).chain([(Protocol::Tcp, one(self.admin_port))])
     }
 }

@@ -110,7 +110,8 @@ pub struct TurnServerSpec {
     /// at once; setting or removing this replaces the relays one at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// The UDP ports of the node that relayed traffic uses. No other program on the node may use
+    /// The UDP ports of the node that relayed traffic uses, and the TCP ports of the same numbers
+    /// where `features.tcpRelaying` is on. No other program on the node may use
     /// them, and firewalls must let them through. Changing them replaces the relays one at a time.
     pub relay_ports: RelayPorts,
     /// Which addresses clients are told.
@@ -123,6 +124,8 @@ pub struct TurnServerSpec {
     pub peers: Peers,
     /// What one user and one relay may hold. Running relays take changes at once.
     pub limits: Limits,
+    /// What not everybody needs. Running relays take changes at once.
+    pub features: Features,
     /// How a relay ends.
     pub drain: Drain,
     /// The relay's HTTP port on the node, for probes, metrics and status.
@@ -146,6 +149,7 @@ impl Default for TurnServerSpec {
             auth: Auth::default(),
             peers: Peers::default(),
             limits: Limits::default(),
+            features: Features::default(),
             drain: Drain::default(),
             admin: Admin::default(),
             pod: PodSettings::default(),
@@ -421,7 +425,14 @@ pub struct Limits {
     /// for.
     #[schemars(range(min = 1, max = 65535))]
     pub new_peers_per_second_per_allocation: u16,
-    /// Bits of payload per second that one allocation relays each way; what is above is dropped.
+    /// Connections to peers of one allocation, where TCP is relayed.
+    #[schemars(range(min = 1, max = 65535))]
+    pub tcp_peers_per_allocation: u16,
+    /// Connections to peers of one relay, where TCP is relayed.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub tcp_peers: u32,
+    /// Bits of payload per second that one allocation relays each way; what is above is dropped, and
+    /// of TCP delayed.
     #[schemars(range(min = 1, max = 1_000_000_000_000_u64), extend("format" = "int64"))]
     pub bits_per_second_per_allocation: u64,
     /// Datagrams per second that one allocation relays each way. Absent: no limit.
@@ -458,6 +469,8 @@ impl Default for Limits {
             pending_connections_per_prefix: 256,
             unauthenticated_replies_per_second_per_prefix: 1_000,
             new_peers_per_second_per_allocation: 64,
+            tcp_peers_per_allocation: 16,
+            tcp_peers: 4096,
             bits_per_second_per_allocation: 20_000_000,
             packets_per_second_per_allocation: None,
             bits_per_second_per_user: None,
@@ -465,6 +478,26 @@ impl Default for Limits {
             bits_per_second: None,
             packets_per_second: None,
         }
+    }
+}
+
+/// What not everybody needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct Features {
+    /// Let an allocation move with its client whose address changes, if the client asks for that
+    /// (RFC 8016). Such an allocation outlives its client's connection: it is charged to its user
+    /// until it expires.
+    pub mobility: bool,
+    /// Relay TCP connections too, for clients over TCP and TLS that ask for it (RFC 6062). Opens the
+    /// relay ports for TCP: firewalls must let it through.
+    pub tcp_relaying: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self { mobility: true, tcp_relaying: false }
     }
 }
 

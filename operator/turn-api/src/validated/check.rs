@@ -46,6 +46,7 @@ pub(super) fn validate(turn_server: &TurnServer) -> Result<Validated, Invalid> {
     let mut findings = Findings::default();
     check_realm(&spec.realm, &mut findings);
     check_relay_ports(spec.relay_ports, &mut findings);
+    check_tcp_relaying(spec, &mut findings);
     let listeners = check_listeners(spec, &mut findings);
     check_tls(spec, &mut findings);
     check_numbers(spec, &mut findings);
@@ -91,6 +92,7 @@ fn unchecked(metadata: &ObjectMeta, spec: &TurnServerSpec) -> Validated {
         allowed_peers: Vec::new(),
         denied_peers: Vec::new(),
         limits: spec.limits.clone(),
+        features: spec.features,
         drain: spec.drain.clone(),
         admin_port: spec.admin.port,
         pod: spec.pod.clone(),
@@ -119,6 +121,20 @@ fn check_relay_ports(ports: RelayPorts, findings: &mut Findings) {
         "spec.relayPorts",
         format!("{from}-{to}"),
         rules::RELAY_PORTS_NODE_PORTS.message,
+    );
+}
+
+/// Relayed addresses and listeners of TCP share their ports only where none of the former is TCP.
+fn check_tcp_relaying(spec: &TurnServerSpec, findings: &mut Findings) {
+    let RelayPorts { from, to } = spec.relay_ports;
+    let listeners = spec.listeners().into_iter();
+    let streams = listeners.filter(|listener| listener.protocol.transport() == Protocol::Tcp);
+    let mut ports = streams.map(|listener| listener.port).chain([spec.admin.port]);
+    findings.unless(
+        !spec.features.tcp_relaying || !ports.any(|port| (from..=to).contains(&port)),
+        "spec.features.tcpRelaying",
+        true,
+        rules::STREAM_LISTENER_IN_RELAY_PORTS.message,
     );
 }
 
@@ -221,6 +237,8 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
         pending_connections_per_prefix,
         unauthenticated_replies_per_second_per_prefix,
         new_peers_per_second_per_allocation,
+        tcp_peers_per_allocation,
+        tcp_peers,
         ..
     } = limits;
     let permissions = u32::from(*permissions_per_allocation);
@@ -234,6 +252,8 @@ fn check_limits(limits: &Limits, findings: &mut Findings) {
         ("pendingConnectionsPerPrefix", *pending_connections_per_prefix, 1_000_000),
         ("unauthenticatedRepliesPerSecondPerPrefix", replies, 1_000_000),
         ("newPeersPerSecondPerAllocation", (*new_peers_per_second_per_allocation).into(), 65535),
+        ("tcpPeersPerAllocation", (*tcp_peers_per_allocation).into(), 65535),
+        ("tcpPeers", *tcp_peers, 1_000_000),
     ] {
         findings.within(&format!("spec.limits.{field}"), value, 1, most);
     }

@@ -206,6 +206,8 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
             unauthenticated_replies_per_second_per_prefix: limits
                 .unauthenticated_replies_per_second_per_prefix,
             new_peers_per_second_per_allocation: limits.new_peers_per_second_per_allocation,
+            tcp_peers_per_allocation: limits.tcp_peers_per_allocation,
+            tcp_peers: limits.tcp_peers,
             bits_per_second_per_allocation: Some(limits.bits_per_second_per_allocation),
             packets_per_second_per_allocation: limits.packets_per_second_per_allocation,
             bits_per_second_per_user: limits.bits_per_second_per_user,
@@ -214,7 +216,11 @@ pub fn relay_config(validated: &Validated, observed: &Observed) -> RawConfig {
             packets_per_second: limits.packets_per_second,
             ..relay_config::Limits::default()
         },
-        features: relay_config::Features::default(),
+        features: relay_config::Features {
+            mobility: validated.features().mobility,
+            tcp_relaying: validated.features().tcp_relaying,
+            ..relay_config::Features::default()
+        },
         drain: relay_config::Drain {
             timeout_seconds: validated.drain().timeout_seconds,
             idle_seconds: validated.drain().idle_seconds,
@@ -367,6 +373,10 @@ mod tests {
             Some(ours.limits.bits_per_second_per_allocation),
             relay.limits.bits_per_second_per_allocation
         );
+        assert_eq!(ours.limits.tcp_peers_per_allocation, relay.limits.tcp_peers_per_allocation);
+        assert_eq!(ours.limits.tcp_peers, relay.limits.tcp_peers);
+        assert_eq!(ours.features.mobility, relay.features.mobility);
+        assert_eq!(ours.features.tcp_relaying, relay.features.tcp_relaying);
         let names = |list: &[(String, u16)]| list.to_vec();
         let ours: Vec<_> = ours.listeners().iter().map(|l| (l.name.clone(), l.port)).collect();
         let relay: Vec<_> = relay.listeners.iter().map(|l| (l.name.clone(), l.port)).collect();

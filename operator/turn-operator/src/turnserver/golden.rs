@@ -151,6 +151,7 @@ fn only_what_a_running_relay_cannot_take_changes_its_pods() {
     assert_eq!(base, pods("{replicas: 3}"));
     assert_eq!(pods(&secret("[a]")), pods(&secret("[b, a]")));
     assert_eq!(base, pods("{realm: other}"));
+    assert_eq!(base, pods("{features: {tcpRelaying: true, mobility: false}}"));
     let tls = |secret: &str| format!("{{tls: {{secretRef: {{name: {secret}}}}}}}");
     assert_ne!(pods(&tls("a")), pods(&tls("b")));
     assert_ne!(base, pods("{listeners: [{name: udp, protocol: UDP, port: 3478}]}"));

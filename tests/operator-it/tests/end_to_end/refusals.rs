@@ -26,6 +26,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("listeners: [{name: a, protocol: SCTP, port: 1}]", "SCTP"),
     ("realms: example.com", "realms"),
     ("peers: {allow: [10.0.0.0/99]}", "peers"),
+    ("features: {tcpRelaying: true}\n  relayPorts: {from: 9000, to: 9999}", "without admin.port"),
 ];
 
 fn the_api_server_says_why(cluster: &Cluster) -> Result<()> {

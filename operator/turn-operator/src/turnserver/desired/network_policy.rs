@@ -16,10 +16,10 @@ pub(super) fn network_policy(validated: &Validated) -> NetworkPolicy {
     let name = validated.name();
     let listeners = validated.listeners().iter();
     let listeners = listeners.map(|l| port(l.protocol().transport(), l.port()));
-    let open = NetworkPolicyIngressRule {
-        from: None,
-        ports: Some(listeners.chain([relayed(validated.relay_ports())]).collect()),
-    };
+    let relayed = validated.relayed_transports();
+    let relayed = relayed.map(|protocol| range(protocol, validated.relay_ports()));
+    let open =
+        NetworkPolicyIngressRule { from: None, ports: Some(listeners.chain(relayed).collect()) };
     let any_namespace = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
@@ -47,6 +47,6 @@ fn port(protocol: Protocol, number: u16) -> NetworkPolicyPort {
     }
 }
 
-fn relayed(ports: RelayPorts) -> NetworkPolicyPort {
-    NetworkPolicyPort { end_port: Some(ports.to.into()), ..port(Protocol::Udp, ports.from) }
+fn range(protocol: Protocol, ports: RelayPorts) -> NetworkPolicyPort {
+    NetworkPolicyPort { end_port: Some(ports.to.into()), ..port(protocol, ports.from) }
 }
