@@ -34,6 +34,7 @@ mod handshake_failure;
 mod icmp;
 mod identity;
 mod listeners;
+mod log_budget;
 mod migration;
 mod peer_connections;
 mod pending;

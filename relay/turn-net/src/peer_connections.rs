@@ -13,6 +13,7 @@ use crate::{
     client_path::{ClientPath, ConnectionId},
     connection::Connection,
     engine::Engine,
+    log_budget::warn_rarely,
     relayed_listener::{RelayedListener, connect, is_connected},
     splice::{Moved, Splice},
     streams::reset,
@@ -61,7 +62,7 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection of a peer accepted");
+                    warn_rarely!(%error, "no connection of a peer accepted");
                     return false;
                 }
             }

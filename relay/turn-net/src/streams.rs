@@ -15,6 +15,7 @@ use crate::{
     client_stream::{ClientStream, Opening},
     connection::{Connection, FrameBuffer, ReadState},
     engine::Engine,
+    log_budget::warn_rarely,
     pending::Wait,
     send_queue::{FrameKind, SendQueue},
     worker::{Source, TURNS, now},
@@ -55,7 +56,7 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection accepted");
+                    warn_rarely!(%error, "no connection accepted");
                     return false;
                 }
             }
@@ -85,7 +86,7 @@ impl Engine {
         let token = Source::Connection(id.index).token();
         let both = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.registry.register(&mut stream, token, both) {
-            tracing::warn!(%client, %error, "connection lost");
+            warn_rarely!(%client, %error, "connection lost");
             self.pending.leave(wait);
             return;
         }
