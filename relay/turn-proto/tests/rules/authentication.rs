@@ -87,6 +87,21 @@ fn a_stale_nonce_gets_438_with_a_new_one_that_works() {
 }
 
 #[test]
+fn nobody_is_looked_up_before_the_nonce_has_proved_itself() {
+    let mut world = World::new();
+    let signing = world.signing(&udp(CLIENT), "alice");
+    let stranger = Signing { username: "eve".to_owned(), ..signing.clone() };
+    let liar = Signing { key: world.signing(&udp(CLIENT), "eve").key, ..signing.clone() };
+    for signing in [signing, stranger, liar] {
+        let forged = Signing { nonce: b"made up".to_vec(), ..signing };
+        let request =
+            world.signed(&forged, Method::ALLOCATE, |writer| writer.put(&RequestedTransport::UDP));
+        // Whoever it is: nothing is said of that yet.
+        assert_eq!(world.ask(&udp(CLIENT), &request).code(), 438);
+    }
+}
+
+#[test]
 fn a_nonce_is_bound_to_the_client_s_address_and_not_to_its_port() {
     let mut world = World::new();
     let signing = world.signing(&udp(CLIENT), "alice");

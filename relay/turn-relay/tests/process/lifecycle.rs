@@ -3,7 +3,10 @@
 use turn_probe::Transport;
 use turn_proto::{DropReason, EndReason, Refusal};
 
-use crate::relay::Relay;
+use crate::{
+    caller::{Caller, Over, PEERS},
+    relay::Relay,
+};
 
 #[test]
 fn a_relay_that_is_ready_relays_on_every_listener_and_holds_nothing_after() {
@@ -37,6 +40,18 @@ fn each_reason_to_drop_refuse_or_end_has_its_metric() {
     }
     for (event, _) in turn_net::NetCounters::default().labelled() {
         relay.metric(&format!("turn_socket_events_total{{event=\"{event}\"}}"));
+    }
+}
+
+#[test]
+fn no_user_name_and_no_address_is_the_label_of_a_metric() {
+    let relay = Relay::start(PEERS);
+    let mut caller = Caller::allocate(&relay, Over::Udp(relay.server()), "alice-by-name");
+    caller.echo();
+    let (_, page) = relay.get("/metrics");
+    assert!(page.contains("turn_allocations 1"), "{page}");
+    for secret in ["alice", "127.0.0."] {
+        assert!(!page.contains(secret), "{page}");
     }
 }
 

@@ -7,10 +7,27 @@ use turn_probe::Transport;
 
 use crate::{
     caller::{Caller, DtlsVersion, Over, PEERS},
-    relay::{Relay, free_port, listener},
+    relay::{Relay, SOON, free_port, listener},
 };
 
 const REMOVED: &str = "turn_allocations_ended_total{reason=\"listener_removed\"}";
+
+#[test]
+fn an_answer_leaves_from_the_address_and_port_that_was_asked() {
+    let other = free_port();
+    let relay = Relay::start_with(|files| {
+        files.more = PEERS.to_owned();
+        files.listeners.push(listener("UDP", other));
+    });
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(SOON)).expect("set");
+    for server in [relay.server(), relay.at(other), relay.server()] {
+        // A Binding request: a type, no length, the magic cookie and a transaction.
+        socket.send_to(b"\0\x01\0\0\x21\x12\xA4\x42transaction!", server).expect("sent");
+        let (_, from) = socket.recv_from(&mut [0; 100]).expect("an answer");
+        assert_eq!(from, server);
+    }
+}
 
 #[test]
 fn a_listener_is_added_and_clients_of_the_others_notice_nothing() {

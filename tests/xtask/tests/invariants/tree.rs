@@ -110,3 +110,38 @@ fn for_each_line(mut look: impl FnMut(&str, &str)) {
         }
     }
 }
+
+/// The sources of what is shipped, up to their tests.
+fn product() -> impl Iterator<Item = (String, String)> {
+    let is_source = |file: &String| {
+        let of_product = file.starts_with("relay/") || file.starts_with("operator/");
+        of_product && file.contains("/src/") && file.ends_with(".rs")
+    };
+    files().into_iter().filter(is_source).map(|file| {
+        let text = text(&file).unwrap_or_default();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        (file, code)
+    })
+}
+
+#[test]
+fn randomness_is_the_systems_or_grown_from_it_by_a_cryptographic_generator() {
+    let weak = ["SmallRng", "Xoshiro", "Pcg", "fastrand", "seed_from_u64", "from_rng"];
+    for (file, code) in product() {
+        for name in weak {
+            assert!(!code.contains(name), "{file} has {name}");
+        }
+    }
+}
+
+#[test]
+fn macs_are_compared_in_constant_time() {
+    let compared = product().filter(|(_, code)| code.contains("use hmac::"));
+    for (file, code) in compared {
+        assert!(!code.contains(".finalize().into_bytes() =="), "{file}");
+        let checks = code.contains("fn verify");
+        let in_constant_time = ["verify_slice", "verify_truncated_left", "ct_eq"];
+        let is_constant = in_constant_time.iter().any(|name| code.contains(name));
+        assert!(!checks || is_constant, "{file} verifies otherwise");
+    }
+}
