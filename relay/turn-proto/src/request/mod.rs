@@ -236,12 +236,13 @@ impl Server {
 }
 
 /// Whether a request is nothing that a client begins with, so that only somebody sends it who wants a
-/// large answer sent to somebody else. Without a nonce clients send an Allocate that says what to
+/// large answer sent to somebody else. What clients do not sign is an Allocate that says what to
 /// relay; and nobody forges the source of a stream.
 fn is_no_clients(from: &FiveTuple, message: &Message<'_>) -> bool {
     let begins = message.method() == Method::ALLOCATE && message.has::<RequestedTransport>();
-    let begun = begins || message.has::<Nonce<'_>>() || from.transport != Transport::Udp;
-    message.as_bytes().len() == HEADER_LEN || !begun
+    let is_signed = message.has_integrity() || message.has_integrity_sha256();
+    let is_clients = begins || is_signed || from.transport != Transport::Udp;
+    message.as_bytes().len() == HEADER_LEN || !is_clients
 }
 
 /// The attributes that are understood in a request of a method, beside those of credentials.

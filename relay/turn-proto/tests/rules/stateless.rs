@@ -5,7 +5,7 @@ use turn_proto::{ClientAddr, DropReason, FiveTuple, Refusal, Verdict};
 use turn_wire::{
     AttributeType, Class, Method, TransactionId,
     attribute::{
-        Lifetime, PasswordAlgorithms, UnknownAttributes, XorMappedAddress, XorPeerAddress,
+        Lifetime, Nonce, PasswordAlgorithms, UnknownAttributes, XorMappedAddress, XorPeerAddress,
     },
 };
 
@@ -104,7 +104,8 @@ fn a_request_that_no_client_begins_with_gets_three_headers_at_most() {
     let peer = XorPeerAddress(addr("9.9.9.9:7000"));
     let permission = world.bare(Method::CREATE_PERMISSION, |writer| writer.put(&peer));
     let nothing = world.bare(Method::ALLOCATE, |writer| writer.put(&Lifetime(600)));
-    for request in [lifetime, permission, nothing] {
+    let nonce = world.bare(Method::ALLOCATE, |writer| writer.put(&Nonce(b"")));
+    for request in [lifetime, permission, nothing, nonce] {
         let answer = world.ask(&udp(CLIENT), &request);
         assert_eq!(answer.code(), 401);
         assert!(answer.0.len() <= 60, "{} bytes", answer.0.len());

@@ -181,6 +181,7 @@ fn with_attributes() -> Vec<Kind> {
         ),
         request("Allocate over TCP to peers", ALLOCATE, &[(REQUESTED_TRANSPORT, vec![6, 0, 0, 0])]),
         request("Allocate, RESPONSE-PORT", ALLOCATE, &[(RESPONSE_PORT, vec![0x30, 0x39, 0, 0])]),
+        request("Allocate, empty NONCE", ALLOCATE, &[(NONCE, Vec::new())]),
         request("Refresh, LIFETIME 0", REFRESH, &[(LIFETIME, vec![0; 4])]),
         request("Refresh, MOBILITY-TICKET", REFRESH, &[(MOBILITY_TICKET, vec![7; 32])]),
         request("CreatePermission, peer", CREATE_PERMISSION, &[peer()]),

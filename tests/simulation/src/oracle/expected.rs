@@ -493,5 +493,6 @@ pub(super) fn is_worth_a_nonce(from: &FiveTuple, bytes: &[u8]) -> bool {
     let Ok(message) = Message::decode(bytes) else { return false };
     let begins = message.method() == Method::ALLOCATE && message.has::<RequestedTransport>();
     let is_stream = from.transport == Transport::Tcp;
-    bytes.len() > HEADER_LEN && (begins || is_stream || message.has::<Nonce<'_>>())
+    let is_signed = message.has_integrity() || message.has_integrity_sha256();
+    bytes.len() > HEADER_LEN && (begins || is_stream || is_signed)
 }
