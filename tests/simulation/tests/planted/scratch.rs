@@ -18,7 +18,7 @@ const CRATES: [&str; 5] = [
 ];
 
 /// How many seeds a bug has to be found by.
-const SEEDS: &str = "500";
+const SEEDS: &str = "3000";
 
 /// The root of the workspace.
 pub(crate) fn workspace() -> PathBuf {
