@@ -89,6 +89,9 @@ const SIGNED: [AttributeType; 7] = [
     MessageIntegritySha256::TYPE,
 ];
 
+/// What a Refresh may have beside.
+const REFRESH: [AttributeType; 2] = [Lifetime::TYPE, RequestedAddressFamily::TYPE];
+
 impl Oracle {
     /// What has to become of something that comes from a client.
     pub(crate) fn expects(&self, now: Moment, from: &FiveTuple, bytes: &[u8]) -> Expected {
@@ -224,6 +227,8 @@ impl Oracle {
             return Change::Nothing;
         }
         if message.method() == Method::REFRESH && message.has::<MobilityTicket<'_>>() {
+            reasons.unknown(message, &REFRESH);
+            reasons.get::<MobilityTicket<'_>>(message);
             reasons.nothing_moves();
             return Change::Nothing;
         }
@@ -340,7 +345,7 @@ impl Oracle {
         message: &Message<'_>,
         reasons: &mut Reasons,
     ) -> Change {
-        reasons.unknown(message, &[Lifetime::TYPE, RequestedAddressFamily::TYPE]);
+        reasons.unknown(message, &REFRESH);
         let family = reasons.get::<RequestedAddressFamily>(message);
         let ipv4 = family.and_then(|family| family.0).map(|family| family == Family::V4);
         if family.is_some() && ipv4.is_none_or(|ipv4| promise.of_family(ipv4).is_none()) {
