@@ -212,6 +212,10 @@ mod tests {
         let tcp = "{listeners: [{name: t, protocol: TCP, port: 61000}], admin: {port: 5001}, \
                    relayPorts: {from: 50000, to: 50999}}";
         check(("a", OLD, "{}"), ("b", NEW, tcp), None);
+        // Unless the relayed ports are ports of TCP too.
+        let relayed = "{features: {tcpRelaying: true}}";
+        check(("a", OLD, relayed), ("b", NEW, tcp), Some("has TCP 61000 on"));
+        check(("a", OLD, tcp), ("b", NEW, relayed), Some("has TCP 61000 on"));
         // A listener among the other's relayed ports, and an HTTP port that is a listener's.
         let among = apart.replace("port: 5000}", "port: 61005}");
         check(("a", OLD, "{}"), ("b", NEW, &among), Some("has UDP 61005 on"));
