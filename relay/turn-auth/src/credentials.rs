@@ -8,7 +8,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::{
-    CredentialHash, LongTermKey, Nonces, Offers, PasswordAlgorithm, Secret, UnixSeconds,
+    CredentialHash, FreshNonce, LongTermKey, Nonces, Offers, PasswordAlgorithm, Secret,
+    UnixSeconds,
     key::userhash,
     opaque::prepared,
     time_limited::{password, split},
@@ -147,8 +148,15 @@ impl Credentials {
     /// takes does not tell which.
     ///
     /// A hash names a static user only: which time-limited names there are, nobody knows.
+    ///
+    /// Who has not shown a fresh nonce can learn nothing from it, since it cannot be asked:
+    ///
+    /// ```compile_fail,E0423
+    /// let forged = turn_auth::FreshNonce(());
+    /// ```
     pub fn authenticate(
         &self,
+        _fresh: FreshNonce,
         identity: Identity<'_>,
         algorithm: PasswordAlgorithm,
         now: UnixSeconds,
@@ -225,7 +233,9 @@ fn nonces(secrets: &[Secret], users: &Users) -> Nonces {
     for (_, keys) in sorted {
         mac.update(keys.md5.as_bytes());
     }
-    Nonces::new([&mac.finalize().into_bytes()[..]], offers)
+    #[expect(clippy::disallowed_methods, reason = "a key is made of it")]
+    let material = mac.finalize().into_bytes();
+    Nonces::new([&material[..]], offers)
 }
 
 impl fmt::Debug for Credentials {
@@ -240,6 +250,8 @@ impl fmt::Debug for Credentials {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::TimeLimitedCredential;
 
@@ -274,8 +286,11 @@ mod tests {
     ) -> Option<(String, Origin)> {
         let (name, password) = (username.as_bytes(), password.as_bytes());
         let key = LongTermKey::derive(algorithm, name, b"realm", password);
+        let from = SocketAddr::from(([192, 0, 2, 1], 5000));
+        let nonce = credentials.nonces().issue(from, NOW);
+        let fresh = credentials.nonces().verify(&nonce, from.ip(), NOW).expect("fresh");
         credentials
-            .authenticate(identity, algorithm, NOW, |candidate| *candidate == key)
+            .authenticate(fresh, identity, algorithm, NOW, |candidate| *candidate == key)
             .map(|found| (found.user, found.origin))
     }
 

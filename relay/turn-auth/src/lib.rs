@@ -13,7 +13,7 @@ mod time_limited;
 
 pub use credentials::{Authenticated, Credentials, Identity, Origin};
 pub use key::{LongTermKey, PasswordAlgorithm, userhash};
-pub use nonce::{NONCE_LEN, Nonces, Offers, StaleNonce};
+pub use nonce::{FreshNonce, NONCE_LEN, Nonces, Offers, StaleNonce};
 pub use secret::{EmptySecret, Secret};
 pub use time_limited::{CredentialHash, TimeLimitedCredential};
 

@@ -71,6 +71,11 @@ const SKEW_SECONDS: u64 = 300;
 #[error("the nonce is stale")]
 pub struct StaleNonce;
 
+/// A client has received at the address that it sends from: a nonce of this fleet's came back. Only
+/// [`Nonces::verify`] makes one, and nobody is looked up without ([`crate::Credentials::authenticate`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreshNonce(());
+
 /// Makes and checks nonces. The first key makes them, each key's are accepted.
 #[derive(Clone)]
 pub struct Nonces {
@@ -85,6 +90,7 @@ impl Nonces {
             // The secret signs credentials too: what is handed out must not be a MAC under it.
             let mut key = keyed(secret);
             key.update(b"turnpike nonce key");
+            #[expect(clippy::disallowed_methods, reason = "a key is made of it")]
             keyed(&key.finalize().into_bytes())
         });
         Self { keys: keys.collect(), offers }
@@ -100,6 +106,7 @@ impl Nonces {
         let mut raw = [0; RAW_LEN];
         raw[..STAMP_LEN].copy_from_slice(&stamp);
         if let Some(key) = self.keys.first() {
+            #[expect(clippy::disallowed_methods, reason = "it is handed out")]
             let mac = over(key, offers, stamp, client.ip()).finalize().into_bytes();
             raw[STAMP_LEN..].copy_from_slice(&mac[..MAC_LEN]);
         }
@@ -115,7 +122,12 @@ impl Nonces {
     ///
     /// # Errors
     /// When it is too old, or not one of this fleet's for that address.
-    pub fn verify(&self, nonce: &[u8], client: IpAddr, now: UnixSeconds) -> Result<(), StaleNonce> {
+    pub fn verify(
+        &self,
+        nonce: &[u8],
+        client: IpAddr,
+        now: UnixSeconds,
+    ) -> Result<FreshNonce, StaleNonce> {
         let (offers, raw) = decode(nonce)?;
         let (stamp, mac) = raw.split_first_chunk::<STAMP_LEN>().ok_or(StaleNonce)?;
         let [a, b, c, d, _, _] = *stamp;
@@ -126,7 +138,7 @@ impl Nonces {
             .keys
             .iter()
             .any(|key| over(key, offers, *stamp, client).verify_truncated_left(mac).is_ok());
-        if young && ours { Ok(()) } else { Err(StaleNonce) }
+        if young && ours { Ok(FreshNonce(())) } else { Err(StaleNonce) }
     }
 }
 
@@ -198,11 +210,11 @@ mod tests {
         let rotating = Nonces::new([&b"new"[..], b"old"], NAMED);
         let new = Nonces::new([&b"new"[..]], NAMED);
         let nonce = old.issue(at("192.0.2.1", 5000), NOW);
-        assert_eq!(old.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
-        assert_eq!(rotating.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
+        assert_eq!(old.verify(&nonce, ip("192.0.2.1"), NOW), Ok(FreshNonce(())));
+        assert_eq!(rotating.verify(&nonce, ip("192.0.2.1"), NOW), Ok(FreshNonce(())));
         assert_eq!(new.verify(&nonce, ip("192.0.2.1"), NOW), Err(StaleNonce));
         let nonce = rotating.issue(at("192.0.2.1", 5000), NOW);
-        assert_eq!(new.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()));
+        assert_eq!(new.verify(&nonce, ip("192.0.2.1"), NOW), Ok(FreshNonce(())));
     }
 
     #[test]
@@ -212,12 +224,16 @@ mod tests {
         let verify = |client, seconds: i64| {
             nonces.verify(&nonce, ip(client), UnixSeconds(NOW.0.saturating_add_signed(seconds)))
         };
-        assert_eq!(verify("192.0.2.1", 3600), Ok(()));
+        assert_eq!(verify("192.0.2.1", 3600), Ok(FreshNonce(())));
         assert_eq!(verify("192.0.2.1", 3601), Err(StaleNonce));
-        assert_eq!(verify("192.0.2.1", -300), Ok(()), "a clock that is behind");
+        assert_eq!(verify("192.0.2.1", -300), Ok(FreshNonce(())), "a clock that is behind");
         assert_eq!(verify("192.0.2.1", -301), Err(StaleNonce));
         assert_eq!(verify("192.0.2.2", 0), Err(StaleNonce));
-        assert_eq!(verify("::ffff:192.0.2.1", 0), Ok(()), "the same address, written otherwise");
+        assert_eq!(
+            verify("::ffff:192.0.2.1", 0),
+            Ok(FreshNonce(())),
+            "the same address, written otherwise"
+        );
     }
 
     #[test]
@@ -227,7 +243,11 @@ mod tests {
         let second = nonces.issue(at("192.0.2.1", 5001), NOW);
         assert_ne!(first, second);
         for nonce in [first, second] {
-            assert_eq!(nonces.verify(&nonce, ip("192.0.2.1"), NOW), Ok(()), "whatever the port");
+            assert_eq!(
+                nonces.verify(&nonce, ip("192.0.2.1"), NOW),
+                Ok(FreshNonce(())),
+                "whatever the port"
+            );
         }
     }
 

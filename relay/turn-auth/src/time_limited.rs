@@ -69,6 +69,7 @@ pub(crate) fn password(hash: CredentialHash, secret: &Secret, username: &[u8]) -
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a password is made of it")]
 fn mac<M: Mac + KeyInit>(secret: &Secret, text: &[u8]) -> impl AsRef<[u8]> + use<M> {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
     let mut mac = <M as KeyInit>::new_from_slice(secret.expose()).expect("any key");

@@ -34,7 +34,7 @@ pub(crate) fn authenticate(
         (false, false) => return Err(Refusal::Unauthenticated),
     };
     let claim = Claim::of(message)?;
-    credentials
+    let fresh = credentials
         .nonces()
         .verify(claim.nonce, from.client.0.ip(), now)
         .map_err(|_stale| Refusal::StaleNonce)?;
@@ -55,7 +55,7 @@ pub(crate) fn authenticate(
         return Ok(Proof { client: Arc::clone(kept), signature: answered });
     }
     let client = credentials
-        .authenticate(identity, algorithm, now, verify)
+        .authenticate(fresh, identity, algorithm, now, verify)
         .ok_or(Refusal::Unauthenticated)?;
     Ok(Proof { client: Arc::new(client), signature: answered })
 }

@@ -11,7 +11,7 @@ use std::{
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use rand::Rng;
+use rand::CryptoRng;
 
 use crate::{
     Limits, Refusal, RelayAddress,
@@ -246,7 +246,7 @@ impl Ledger {
         &self,
         address: usize,
         parity: Parity,
-        rng: &mut impl Rng,
+        rng: &mut impl CryptoRng,
     ) -> Option<HeldPort> {
         let port = self.books().ports.get_mut(address)?.take(parity, rng)?;
         Some(HeldPort { address, port })

@@ -15,7 +15,7 @@ use std::{
 
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, hash_map::Entry};
-use rand::{Rng, RngExt};
+use rand::{CryptoRng, RngExt};
 use turn_auth::Authenticated;
 use turn_wire::attribute;
 
@@ -116,7 +116,7 @@ impl PeerConnections {
         &self,
         connection: PeerConnection,
         most: usize,
-        rng: &mut impl Rng,
+        rng: &mut impl CryptoRng,
     ) -> Option<PeerConnectionId> {
         let mut table = self.table();
         if table.len() >= most {

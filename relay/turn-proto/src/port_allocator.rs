@@ -1,6 +1,6 @@
 //! The ports that relayed transport addresses are made of.
 
-use rand::{Rng, RngExt};
+use rand::{CryptoRng, RngExt};
 
 /// An inclusive range of ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl PortAllocator {
     }
 
     /// Takes a port; of a [`Parity::Pair`], the lower one.
-    pub(crate) fn take(&mut self, parity: Parity, rng: &mut impl Rng) -> Option<u16> {
+    pub(crate) fn take(&mut self, parity: Parity, rng: &mut impl CryptoRng) -> Option<u16> {
         match parity {
             Parity::Any => {
                 let index = draw(self.free(), rng)?;
@@ -94,7 +94,7 @@ impl PortAllocator {
         self.even.len() + self.odd.len()
     }
 
-    fn find_pair(&self, rng: &mut impl Rng) -> Option<u16> {
+    fn find_pair(&self, rng: &mut impl CryptoRng) -> Option<u16> {
         let has_next = |port: &u16| self.is_free(port.checked_add(1));
         let drawn = (0..PAIR_TRIES).find_map(|_| {
             let port = self.even.get(draw(self.even.len(), rng)?)?;
@@ -124,7 +124,7 @@ impl PortAllocator {
     }
 }
 
-fn draw(choice: usize, rng: &mut impl Rng) -> Option<usize> {
+fn draw(choice: usize, rng: &mut impl CryptoRng) -> Option<usize> {
     (choice > 0).then(|| rng.random_range(..choice))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Instant};
 
-use rand::RngExt;
+use rand::{CryptoRng, RngExt};
 use turn_wire::{
     ChannelData, Message, Method, TransactionId,
     attribute::{Attribute, Data, DontFragment, Family, XorPeerAddress},
@@ -206,7 +206,7 @@ fn frame(
     now: Instant,
     from: PeerAddr,
     payload_len: usize,
-    rng: &mut impl RngExt,
+    rng: &mut impl CryptoRng,
     head: &mut [u8; Server::HEAD_LEN],
 ) -> Result<(usize, usize), DropReason> {
     let padding = padded(payload_len) - payload_len;

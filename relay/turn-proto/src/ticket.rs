@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use rand::{Rng, RngExt};
+use rand::{CryptoRng, RngExt};
 use turn_auth::Authenticated;
 use turn_wire::attribute::MobilityTicket;
 
@@ -49,7 +49,7 @@ impl Tickets {
         Self { holders: Mutex::new(HashMap::with_hasher(hasher)) }
     }
 
-    pub(crate) fn issue(&self, holder: Holder, rng: &mut impl Rng) -> Ticket {
+    pub(crate) fn issue(&self, holder: Holder, rng: &mut impl CryptoRng) -> Ticket {
         let ticket = Ticket(rng.random());
         self.holders().insert(ticket, holder);
         ticket

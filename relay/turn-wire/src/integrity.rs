@@ -33,10 +33,12 @@ fn mac<M: Mac + KeyInit>(key: &[u8], before: &[u8], value_len: usize) -> M {
     mac
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is sent")]
 pub(crate) fn sha1(key: &[u8], before: &[u8]) -> [u8; SHA1_LEN] {
     mac::<Hmac<Sha1>>(key, before, SHA1_LEN).finalize().into_bytes().into()
 }
 
+#[expect(clippy::disallowed_methods, reason = "it is sent")]
 pub(crate) fn sha256(key: &[u8], before: &[u8]) -> [u8; SHA256_LEN] {
     mac::<Hmac<Sha256>>(key, before, SHA256_LEN).finalize().into_bytes().into()
 }

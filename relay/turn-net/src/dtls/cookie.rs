@@ -80,6 +80,7 @@ impl Cookies {
         hello: &ClientHello<'_>,
         padding: Option<u16>,
     ) -> [u8; 32] {
+        #[expect(clippy::disallowed_methods, reason = "it is sent, and compared by ct_eq")]
         let mut cookie: [u8; 32] =
             self.mac(epoch, client, hello, padding).finalize().into_bytes().into();
         cookie[..2].copy_from_slice(&padding.unwrap_or(NO_PADDING).to_be_bytes());

@@ -56,6 +56,17 @@ fn no_user_name_and_no_address_is_the_label_of_a_metric() {
 }
 
 #[test]
+fn two_runs_of_one_configuration_draw_other_ports() {
+    // One after the other, so that neither keeps a port from the other.
+    let drawn = || {
+        let relay = Relay::start(&format!("{PEERS}workers: 1\n"));
+        let port = |user| Caller::allocate(&relay, Over::Udp(relay.server()), user).relayed.port();
+        ["alice", "bob", "carol", "dave"].map(port)
+    };
+    assert_ne!(drawn(), drawn());
+}
+
+#[test]
 fn an_idle_relay_ends_at_once_when_told_to() {
     for signal in ["TERM", "INT"] {
         let mut relay = Relay::start("");
