@@ -24,6 +24,8 @@ pub struct NetCounters {
     pub connections_stalled: u64,
     /// Connections ended because what came from a load balancer did not begin with its header.
     pub proxy_header_missing: u64,
+    /// First flights of DTLS clients answered by a cookie. Nothing is kept of them.
+    pub cookies_sent: u64,
     /// Associations of DTLS made: a client has shown that it receives at its address.
     pub associations_made: u64,
     /// Associations not made: their source has too many without an allocation, or there are too many
@@ -41,7 +43,7 @@ impl NetCounters {
     /// Each count with the label that it has in metrics; failed handshakes have a metric of their
     /// own.
     #[must_use]
-    pub const fn labelled(&self) -> [(&'static str, u64); 13] {
+    pub const fn labelled(&self) -> [(&'static str, u64); 14] {
         [
             ("send_to_peer_failed", self.send_to_peer_failed),
             ("send_to_client_failed", self.send_to_client_failed),
@@ -52,6 +54,7 @@ impl NetCounters {
             ("framing_errors", self.framing_errors),
             ("connections_stalled", self.connections_stalled),
             ("proxy_header_missing", self.proxy_header_missing),
+            ("cookies_sent", self.cookies_sent),
             ("associations_made", self.associations_made),
             ("associations_refused", self.associations_refused),
             ("associations_timed_out", self.associations_timed_out),
@@ -70,6 +73,7 @@ impl NetCounters {
         self.framing_errors += other.framing_errors;
         self.connections_stalled += other.connections_stalled;
         self.proxy_header_missing += other.proxy_header_missing;
+        self.cookies_sent += other.cookies_sent;
         self.associations_made += other.associations_made;
         self.associations_refused += other.associations_refused;
         self.associations_timed_out += other.associations_timed_out;

@@ -43,17 +43,19 @@ impl LogBudget {
     }
 }
 
-/// Warns like [`tracing::warn`], once a second at most.
-macro_rules! warn_rarely {
-    ($($line:tt)*) => {{
+/// Logs like [`tracing::event`] at a level, once a second at most.
+macro_rules! log_rarely {
+    ($level:ident, $($line:tt)*) => {{
         static LINES: $crate::log_budget::LogBudget = $crate::log_budget::LogBudget::new();
-        if let Some(left_out) = LINES.take() {
-            tracing::warn!(left_out, $($line)*);
+        if tracing::enabled!(tracing::Level::$level)
+            && let Some(left_out) = LINES.take()
+        {
+            tracing::event!(tracing::Level::$level, left_out, $($line)*);
         }
     }};
 }
 
-pub(crate) use warn_rarely;
+pub(crate) use log_rarely;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use turn_proto::{Arrival, Move, RelayedId};
 use crate::{
     client_path::ClientPath,
     engine::Engine,
-    log_budget::warn_rarely,
+    log_budget::log_rarely,
     relayed::RelayedSocket,
     worker::{Control, Source, now},
 };
@@ -63,7 +63,7 @@ impl Engine {
             for socket in sockets {
                 let relayed = RelayedId { allocation, family: socket.id.family };
                 if let Err(error) = self.take_in(socket, relayed, path) {
-                    warn_rarely!(%error, "a relayed socket was lost on its way");
+                    log_rarely!(WARN, %error, "a relayed socket was lost on its way");
                     self.server.handle_stranded(allocation);
                 }
             }

@@ -13,7 +13,7 @@ use crate::{
     client_path::{ClientPath, ConnectionId},
     connection::Connection,
     engine::Engine,
-    log_budget::warn_rarely,
+    log_budget::log_rarely,
     relayed_listener::{RelayedListener, connect, is_connected},
     splice::{Moved, Splice},
     streams::reset,
@@ -62,7 +62,7 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    warn_rarely!(%error, "no connection of a peer accepted");
+                    log_rarely!(WARN, %error, "no connection of a peer accepted");
                     return false;
                 }
             }
@@ -93,7 +93,7 @@ impl Engine {
                 self.connecting.insert(number, PeerConnect { id, stream, client });
             }
             Err(error) => {
-                tracing::debug!(peer = %peer.0, %error, "no connection to a peer");
+                log_rarely!(DEBUG, peer = %peer.0, %error, "no connection to a peer");
                 self.connected(id, client, None);
             }
         }
@@ -155,7 +155,7 @@ impl Engine {
         };
         self.answer(path, from, len);
         if let Err(error) = self.join(client, id, peer) {
-            tracing::debug!(client = %from.client.0, %error, "no connection joined");
+            log_rarely!(DEBUG, client = %from.client.0, %error, "no connection joined");
             self.let_go(path, id);
         }
     }
@@ -214,7 +214,7 @@ impl Engine {
                 Some(Ok(true)) => {}
                 Some(Ok(false)) | None => return false,
                 Some(Err(error)) => {
-                    tracing::debug!(%error, "joined connection lost");
+                    log_rarely!(DEBUG, %error, "joined connection lost");
                     self.close(index);
                     return false;
                 }

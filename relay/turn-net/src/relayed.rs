@@ -9,7 +9,7 @@ use std::{
 use mio::{Interest, Registry, Token, net::UdpSocket};
 use turn_proto::{IcmpError, OpenError, PeerAddr, RelayedId};
 
-use crate::{bind::may_fragment, client_path::ClientPath, icmp, log_budget::warn_rarely};
+use crate::{bind::may_fragment, client_path::ClientPath, icmp, log_budget::log_rarely};
 
 /// The socket of one relayed transport address.
 pub(crate) struct RelayedSocket {
@@ -42,7 +42,7 @@ impl RelayedSocket {
             if error.kind() == io::ErrorKind::AddrInUse {
                 return OpenError::PortTaken;
             }
-            warn_rarely!(%local, %error, "no relayed socket");
+            log_rarely!(WARN, %local, %error, "no relayed socket");
             OpenError::Unavailable
         })
     }

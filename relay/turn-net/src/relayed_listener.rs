@@ -9,7 +9,7 @@ use mio::{
 use socket2::{Domain, Protocol, Socket, Type};
 use turn_proto::{FiveTuple, OpenError, RelayedId};
 
-use crate::{client_path::ClientPath, log_budget::warn_rarely};
+use crate::{client_path::ClientPath, log_budget::log_rarely};
 
 /// How many connections of peers may wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -47,7 +47,7 @@ impl RelayedListener {
             if error.kind() == io::ErrorKind::AddrInUse {
                 return OpenError::PortTaken;
             }
-            warn_rarely!(%local, %error, "no relayed socket");
+            log_rarely!(WARN, %local, %error, "no relayed socket");
             OpenError::Unavailable
         })
     }

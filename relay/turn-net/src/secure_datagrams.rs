@@ -12,6 +12,7 @@ use crate::{
         hello::{Beginning, ClientHello, NO_SUCH_VERSION, Version},
     },
     engine::Engine,
+    log_budget::log_rarely,
     pending::Wait,
     worker::now,
 };
@@ -85,6 +86,7 @@ impl Engine {
         hello: &ClientHello<'_>,
     ) {
         let cookie = self.cookies.issue(now.instant, client.0, hello);
+        self.counters.cookies_sent += 1;
         self.send_packets(listener, client, &[hello.request(&cookie)]);
     }
 
@@ -189,7 +191,7 @@ impl Engine {
     }
 
     fn count_broken(&mut self, client: ClientAddr, broken: &Broken) {
-        tracing::debug!(client = %client.0, ?broken, "DTLS handshake failed");
+        log_rarely!(DEBUG, client = %client.0, ?broken, "DTLS handshake failed");
         self.counters.handshake_failed(broken.reason());
     }
 

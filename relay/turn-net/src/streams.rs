@@ -15,7 +15,7 @@ use crate::{
     client_stream::{ClientStream, Opening},
     connection::{Connection, FrameBuffer, ReadState},
     engine::Engine,
-    log_budget::warn_rarely,
+    log_budget::log_rarely,
     pending::Wait,
     send_queue::{FrameKind, SendQueue},
     worker::{Source, TURNS, now},
@@ -56,7 +56,7 @@ impl Engine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    warn_rarely!(%error, "no connection accepted");
+                    log_rarely!(WARN, %error, "no connection accepted");
                     return false;
                 }
             }
@@ -86,7 +86,7 @@ impl Engine {
         let token = Source::Connection(id.index).token();
         let both = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.registry.register(&mut stream, token, both) {
-            warn_rarely!(%client, %error, "connection lost");
+            log_rarely!(WARN, %client, %error, "connection lost");
             self.pending.leave(wait);
             return;
         }
@@ -172,7 +172,7 @@ impl Engine {
             && let Some(failure) = HandshakeFailure::of(error)
         {
             let client = connection.five_tuple.client.0;
-            tracing::debug!(%client, %error, "TLS handshake failed");
+            log_rarely!(DEBUG, %client, %error, "TLS handshake failed");
             self.counters.handshake_failed(failure);
         }
     }

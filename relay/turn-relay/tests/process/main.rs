@@ -10,6 +10,7 @@ mod header_fields;
 mod icmp;
 mod lifecycle;
 mod listeners;
+mod log;
 mod mobility;
 mod mount;
 mod proxy;

@@ -17,6 +17,9 @@ use crate::{certificates::Certificate, mount::Mount};
 /// How long anything may take that should happen at once, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// A user of each relay, with a password.
+pub(crate) const BOB: (&str, &str) = ("bob", "thornhill");
+
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A relay that runs. It ends with the value.
@@ -59,9 +62,13 @@ impl Files {
             admin: free_port(),
             directory,
         };
-        files.secret.put(&[("secret", "north\n")]);
+        files.write_secret("north\n");
         files.write_certificate();
         files
+    }
+
+    fn write_secret(&self, text: &str) {
+        self.secret.put(&[("secret", text), ("password", BOB.1)]);
     }
 
     fn write_certificate(&self) {
@@ -71,12 +78,14 @@ impl Files {
 
     fn write(&self) {
         let Self { realm, more, admin, .. } = self;
-        let (secret, tls) = (self.secret.path("secret"), &self.tls);
+        let [secret, password] = ["secret", "password"].map(|name| self.secret.path(name));
+        let (name, tls) = (BOB.0, &self.tls);
         let text = format!(
             "realm: {realm}\n\
              addresses: [127.0.0.1]\n\
              listeners: [{}]\n\
-             auth: {{sharedSecrets: [{secret:?}]}}\n\
+             auth: {{sharedSecrets: [{secret:?}], \
+             users: [{{name: {name}, passwordFile: {password:?}}}]}}\n\
              tls: {{certificateFile: {:?}, privateKeyFile: {:?}}}\n\
              admin: {{address: \"127.0.0.1:{admin}\"}}\n\
              {more}",
@@ -164,7 +173,7 @@ impl Relay {
     }
 
     pub(crate) fn write_secret(&self, text: &str) {
-        self.files.secret.put(&[("secret", text)]);
+        self.files.write_secret(text);
     }
 
     /// Gives it a new certificate, with which it does its handshakes from then on.
@@ -249,7 +258,17 @@ impl Relay {
     ) -> Result<Report, Failure> {
         let secret = Secret::from_file(secret.as_bytes()).expect("a secret");
         let minted = TimeLimitedCredential::mint(&secret, "alice", UnixSeconds(4_000_000_000));
-        let credentials = Credentials::new(minted.username, minted.password).expect("short");
+        self.echo_as(server, transport, (&minted.username, &minted.password))
+    }
+
+    /// Relays through it, as somebody with a password.
+    pub(crate) fn echo_as(
+        &self,
+        server: SocketAddr,
+        transport: Transport,
+        (name, password): (&str, &str),
+    ) -> Result<Report, Failure> {
+        let credentials = Credentials::new(name.to_owned(), password.to_owned()).expect("short");
         let trust = Trust::exactly(self.certificate().der.clone()).expect("cryptography");
         let target = Target {
             server,
