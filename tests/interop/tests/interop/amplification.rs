@@ -37,17 +37,43 @@ const TERSE: &str = "--no-software-attribute";
 pub(crate) fn is_never_more_than_coturns() -> anyhow::Result<()> {
     let relay = Relay::start(&json!({ "realm": REALM }))?;
     let coturns = [CoturnServer::start(REALM, &[])?, CoturnServer::start(REALM, &[TERSE])?];
-    let ports = [relay.port, coturns[0].port, coturns[1].port];
-    let servers = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let [with, without] = &coturns;
+    let servers = [
+        Server::new(relay.port, relay.secure_port),
+        Server::new(with.port, with.secure_port),
+        Server::new(without.port, without.secure_port),
+    ];
     let rows = kinds()
         .into_iter()
-        .map(|kind| Row::measure(kind, servers))
+        .map(|kind| Row::measure(kind, &servers))
         .collect::<Result<Vec<_>, _>>()?;
     // The harness prints while the test runs, so the table is one piece.
     writeln!(std::io::stdout(), "\n{}", table(&rows)?)?;
     let offenders: Vec<_> = rows.iter().filter_map(Row::offence).collect();
     ensure!(offenders.is_empty(), "{}", offenders.join("\n"));
     Ok(())
+}
+
+/// Where a server listens.
+struct Server {
+    plain: SocketAddr,
+    dtls: SocketAddr,
+}
+
+impl Server {
+    fn new(plain: u16, dtls: u16) -> Self {
+        let [plain, dtls] = [plain, dtls].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        Self { plain, dtls }
+    }
+
+    /// How many bytes are sent, and how many come back.
+    fn answer(&self, kind: &Kind) -> anyhow::Result<(usize, usize)> {
+        let challenge = challenge(self.plain)?;
+        let sender = Sender::new(if kind.is_dtls { self.dtls } else { self.plain })?;
+        let datagram = kind.datagram(&challenge);
+        sender.socket.send(&datagram)?;
+        Ok((datagram.len(), sender.bytes_until_marker()?))
+    }
 }
 
 /// The sizes of a datagram and of the answers to it.
@@ -60,10 +86,10 @@ struct Row {
 }
 
 impl Row {
-    fn measure(kind: Kind, [relay, coturn, terse]: [SocketAddr; 3]) -> anyhow::Result<Self> {
-        let (bytes_in, ours) = answer(relay, &kind)?;
-        let (_, coturns) = answer(coturn, &kind)?;
-        let (_, terse_coturns) = answer(terse, &kind)?;
+    fn measure(kind: Kind, [relay, coturn, terse]: &[Server; 3]) -> anyhow::Result<Self> {
+        let (bytes_in, ours) = relay.answer(&kind)?;
+        let (_, coturns) = coturn.answer(&kind)?;
+        let (_, terse_coturns) = terse.answer(&kind)?;
         Ok(Self { kind, bytes_in, ours, coturns, terse_coturns })
     }
 
@@ -99,15 +125,6 @@ fn ratio(bytes_out: usize, bytes_in: usize) -> String {
         return "-".to_owned();
     }
     format!("{:.2}:1", bytes_out as f64 / bytes_in as f64)
-}
-
-/// How many bytes are sent, and how many come back.
-fn answer(server: SocketAddr, kind: &Kind) -> anyhow::Result<(usize, usize)> {
-    let challenge = challenge(server)?;
-    let sender = Sender::new(server)?;
-    let datagram = kind.datagram(&challenge);
-    sender.socket.send(&datagram)?;
-    Ok((datagram.len(), sender.bytes_until_marker()?))
 }
 
 /// What the server asks everybody for.

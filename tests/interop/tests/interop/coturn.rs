@@ -106,29 +106,16 @@ pub(crate) fn loses_nothing_with_both_families(ip: IpAddr, options: &[&str]) -> 
 /// Relayed clients that connect to each other (RFC 6062), through a relay whose workers hand
 /// connections to one another.
 pub(crate) fn relays_tcp(options: &[&str]) -> anyhow::Result<()> {
-    let relay = Relay::start(&json!({"features": {"tcpRelaying": true}, "workers": 2}))?;
-    connects(relay.port, options)
+    connects(relay_that_connects()?.port, options)
 }
 
 /// The same over TLS.
 pub(crate) fn relays_tcp_securely() -> anyhow::Result<()> {
-    let (folder, port) = (tempfile::tempdir()?, free_port()?);
-    let Certificate { certificate, key, .. } = Certificate::new()?;
-    let files = [folder.path().join("tls.crt"), folder.path().join("tls.key")];
-    std::fs::write(&files[0], certificate)?;
-    std::fs::write(&files[1], key)?;
-    // The relay tries itself over UDP.
-    let listeners = json!([
-        {"name": "udp", "protocol": "UDP", "port": port},
-        {"name": "tls", "protocol": "TLS", "port": port},
-    ]);
-    let _relay = Relay::start(&json!({
-        "features": {"tcpRelaying": true},
-        "listeners": listeners,
-        "tls": {"certificateFile": files[0], "privateKeyFile": files[1]},
-        "workers": 2,
-    }))?;
-    connects(port, &["-S"])
+    connects(relay_that_connects()?.secure_port, &["-S"])
+}
+
+fn relay_that_connects() -> anyhow::Result<Relay> {
+    Relay::start(&json!({"features": {"tcpRelaying": true}, "workers": 2}))
 }
 
 /// `-T` knows its peers itself: the client's other half.

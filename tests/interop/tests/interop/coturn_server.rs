@@ -1,6 +1,7 @@
 //! Debian's coturn as a server, on loopback.
 
 use std::{
+    fs,
     net::UdpSocket,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 use anyhow::ensure;
 use tempfile::TempDir;
 
-use crate::{program::free_port, relay::SECRET, unauthenticated::marker};
+use crate::{certificate::Certificate, program::free_port, relay::SECRET, unauthenticated::marker};
 
 /// How long the start may take, on a busy machine.
 const START_WITHIN: Duration = Duration::from_secs(20);
@@ -19,6 +20,8 @@ pub(crate) struct CoturnServer {
     child: Child,
     /// Its port.
     pub(crate) port: u16,
+    /// Its port for DTLS.
+    pub(crate) secure_port: u16,
     _folder: TempDir,
 }
 
@@ -26,12 +29,17 @@ impl CoturnServer {
     /// Starts it with time-limited credentials, the settings of Debian's configuration file and
     /// `more` options, and waits until it answers.
     pub(crate) fn start(realm: &str, more: &[&str]) -> anyhow::Result<Self> {
-        let (folder, port) = (tempfile::tempdir()?, free_port()?);
+        let (folder, port, secure_port) = (tempfile::tempdir()?, free_port()?, free_port()?);
         let file = |name: &str| folder.path().join(name).display().to_string();
+        let Certificate { certificate, key, .. } = Certificate::new()?;
+        fs::write(file("cert"), certificate)?;
+        fs::write(file("key"), key)?;
         let child = Command::new("turnserver")
             .args(["-n", "--no-rfc5780", "--no-stun-backward-compatibility"])
             .args(["--response-origin-only-with-rfc5780", "--use-auth-secret", "--no-cli"])
-            .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--no-tls", "--no-dtls"])
+            .args(["--listening-ip=127.0.0.1", "--relay-ip=127.0.0.1", "--no-tls"])
+            .args([format!("--cert={}", file("cert")), format!("--pkey={}", file("key"))])
+            .arg(format!("--tls-listening-port={secure_port}"))
             .args(["--no-stdout-log", "--log-file=/dev/null", "--simple-log"])
             .arg(format!("--static-auth-secret={SECRET}"))
             .args([format!("--realm={realm}"), format!("--listening-port={port}")])
@@ -41,7 +49,7 @@ impl CoturnServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let server = Self { child, port, _folder: folder };
+        let server = Self { child, port, secure_port, _folder: folder };
         server.wait_until_ready()?;
         Ok(server)
     }

@@ -45,8 +45,8 @@ pub(crate) fn leaves_memory_and_clients_alone() -> anyhow::Result<()> {
     let config = json!({"addresses": [SERVER], "peers": {"allow": ["192.168.77.0/24"]}});
     let relay = server.run(|| Relay::start(&config))?;
     let to = SocketAddrV4::new(SERVER, relay.port);
-    let datagrams = datagrams();
-    let flood = |sources| outside.run(|| send_all(to, &datagrams, sources));
+    let datagrams = datagrams(&relay);
+    let flood = |sources| outside.run(|| send_all(&datagrams, sources));
     let handled = || server.run(|| handled(&relay));
     // Whatever is made when it is needed first is made now.
     flood(0..1_000)?;
@@ -79,25 +79,28 @@ fn hosts() -> anyhow::Result<[Host; 2]> {
     Ok([server, outside])
 }
 
-fn datagrams() -> Vec<Vec<u8>> {
-    let all = kinds().into_iter().map(|kind| kind.datagram(&Challenge::default()));
-    all.filter(|datagram| datagram.len() <= LONGEST).collect()
+/// One of each kind, and where it goes.
+fn datagrams(relay: &Relay) -> Vec<(SocketAddrV4, Vec<u8>)> {
+    let all = kinds().into_iter().map(|kind| {
+        let port = if kind.is_dtls { relay.secure_port } else { relay.port };
+        (SocketAddrV4::new(SERVER, port), kind.datagram(&Challenge::default()))
+    });
+    all.filter(|(_, datagram)| datagram.len() <= LONGEST).collect()
 }
 
 /// One datagram from each source.
 fn send_all(
-    to: SocketAddrV4,
-    datagrams: &[Vec<u8>],
+    datagrams: &[(SocketAddrV4, Vec<u8>)],
     sources: std::ops::Range<u32>,
 ) -> anyhow::Result<()> {
     let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0)))?;
     let start = Instant::now();
-    for (index, datagram) in sources.zip(datagrams.iter().cycle()) {
+    for (index, (to, datagram)) in sources.zip(datagrams.iter().cycle()) {
         if index % BURST == 0 {
             let next = start + BURST_EVERY * (index / BURST);
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
-        send(&socket, source(index), to, datagram)?;
+        send(&socket, source(index), *to, datagram)?;
     }
     Ok(())
 }
@@ -125,7 +128,9 @@ fn send(
 
 /// How many datagrams the relay has answered, refused or dropped.
 fn handled(relay: &Relay) -> anyhow::Result<u64> {
-    const COUNTERS: [&str; 3] = [
+    const COUNTERS: [&str; 5] = [
+        "turn_socket_events_total{event=\"cookies_sent\"}",
+        "turn_handshakes_failed_total",
         "turn_messages_dropped_total",
         "turn_requests_refused_total",
         "turn_requests_succeeded_total",

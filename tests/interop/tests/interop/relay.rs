@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use turn_auth::{Secret, TimeLimitedCredential, UnixSeconds};
 
-use crate::program::{self, free_port};
+use crate::{
+    certificate::Certificate,
+    program::{self, free_port},
+};
 
 /// The shared secret of all relays.
 pub(crate) const SECRET: &str = "north-by-northwest";
@@ -31,25 +34,31 @@ pub(crate) struct Relay {
     admin: u16,
     /// The port of its listeners, UDP and TCP.
     pub(crate) port: u16,
+    /// The port of its listeners, DTLS and TLS.
+    pub(crate) secure_port: u16,
 }
 
 impl Relay {
     /// Starts a relay on loopback, with more fields of its configuration, and waits until it is
     /// ready.
     pub(crate) fn start(more: &Value) -> anyhow::Result<Self> {
-        let (port, admin) = (free_port()?, free_port()?);
+        let ports @ [port, secure_port, admin] = [free_port()?, free_port()?, free_port()?];
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("relay.yaml");
-        fs::write(folder.path().join("secret"), SECRET)?;
-        fs::write(folder.path().join("password"), USER.1)?;
-        fs::write(&config, configuration(&folder, port, admin, more).to_string())?;
+        let Certificate { certificate, key, .. } = Certificate::new()?;
+        for (name, text) in
+            [("secret", SECRET), ("password", USER.1), ("tls.crt", &certificate), ("tls.key", &key)]
+        {
+            fs::write(folder.path().join(name), text)?;
+        }
+        fs::write(&config, configuration(&folder, ports, more).to_string())?;
         let child = Command::new(program::path("turn-relay")?)
             .arg("--config")
             .arg(config)
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("log"))?)
             .spawn()?;
-        let relay = Self { child, folder, admin, port };
+        let relay = Self { child, folder, admin, port, secure_port };
         relay.wait_until_ready()?;
         Ok(relay)
     }
@@ -102,14 +111,18 @@ pub(crate) fn credentials() -> anyhow::Result<(String, String)> {
     Ok((minted.username, minted.password))
 }
 
-fn configuration(folder: &TempDir, port: u16, admin: u16, more: &Value) -> Value {
-    let listener = |protocol: &str| json!({"name": protocol, "protocol": protocol, "port": port});
-    let user = json!({"name": USER.0, "passwordFile": folder.path().join("password")});
+fn configuration(folder: &TempDir, ports: [u16; 3], more: &Value) -> Value {
+    let [port, secure_port, admin] = ports;
+    let file = |name: &str| folder.path().join(name);
+    let listener = |(protocol, port): (&str, u16)| json!({"name": protocol, "protocol": protocol, "port": port});
+    let listeners = [("UDP", port), ("TCP", port), ("DTLS", secure_port), ("TLS", secure_port)];
+    let user = json!({"name": USER.0, "passwordFile": file("password")});
     let mut config = json!({
         "realm": "interop.example.org",
         "addresses": ["127.0.0.1"],
-        "listeners": [listener("UDP"), listener("TCP")],
-        "auth": {"sharedSecrets": [folder.path().join("secret")], "users": [user]},
+        "listeners": listeners.map(listener),
+        "auth": {"sharedSecrets": [file("secret")], "users": [user]},
+        "tls": {"certificateFile": file("tls.crt"), "privateKeyFile": file("tls.key")},
         "peers": {"allow": ["127.0.0.0/8", "::1/128"]},
         "limits": {"allocationsPerUser": 100},
         "admin": {"address": format!("127.0.0.1:{admin}")},

@@ -94,17 +94,24 @@ pub(crate) struct Kind {
     pub(crate) name: String,
     /// Whether it is a header of 20 bytes and nothing else.
     pub(crate) is_bare: bool,
+    /// Whether it goes to a listener for DTLS.
+    pub(crate) is_dtls: bool,
     make: fn(&Challenge) -> Vec<u8>,
     fixed: Vec<u8>,
 }
 
 impl Kind {
     fn new(name: &str, datagram: Vec<u8>) -> Self {
-        Self { name: name.to_owned(), is_bare: false, make: |_| Vec::new(), fixed: datagram }
+        Self { fixed: datagram, ..Self::challenged(name, |_| Vec::new()) }
     }
 
     fn challenged(name: &str, make: fn(&Challenge) -> Vec<u8>) -> Self {
-        Self { name: name.to_owned(), is_bare: false, make, fixed: Vec::new() }
+        let name = name.to_owned();
+        Self { name, is_bare: false, is_dtls: false, make, fixed: Vec::new() }
+    }
+
+    fn dtls(name: &str, datagram: Vec<u8>) -> Self {
+        Self { is_dtls: true, ..Self::new(name, datagram) }
     }
 
     /// Its bytes for a server with this challenge.
@@ -134,6 +141,7 @@ pub(crate) fn kinds() -> Vec<Kind> {
     kinds.extend(with_credentials());
     kinds.extend(malformed());
     kinds.extend(other_protocols());
+    kinds.extend(client_hellos());
     kinds
 }
 
@@ -310,6 +318,62 @@ fn other_protocols() -> Vec<Kind> {
         Kind::new("DTLS record of nothing", vec![22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
         Kind::new("SIP", b"OPTIONS sip:a@example.org SIP/2.0\r\n\r\n".to_vec()),
     ]
+}
+
+/// What DTLS begins with.
+fn client_hellos() -> Vec<Kind> {
+    let share = [&[0, 0x1D, 0, 32][..], &[9; 32]].concat();
+    let signatures = || (13, vec![0, 4, 4, 3, 8, 4]);
+    let of_version_1_3 = [
+        (43, vec![2, 0xFE, 0xFC]),
+        (10, vec![0, 2, 0, 0x1D]),
+        signatures(),
+        (51, [&length_of(&share).to_be_bytes()[..], &share].concat()),
+    ];
+    let of_version_1_2 = [(10, vec![0, 4, 0, 0x1D, 0, 0x17]), (11, vec![1, 0]), signatures()];
+    let least = client_hello(0xFD, &[], 0xC02B, &[]);
+    let padded = [of_version_1_2.to_vec(), vec![(21, vec![0; 1000])]].concat();
+    vec![
+        Kind::dtls("ClientHello of DTLS 1.0", client_hello(0xFF, &[], 0xC013, &[])),
+        Kind::dtls("ClientHello of DTLS 1.2, the least", least.clone()),
+        Kind::dtls("ClientHello of DTLS 1.2", client_hello(0xFD, &[], 0xC02B, &of_version_1_2)),
+        Kind::dtls("ClientHello, padding of 1000", client_hello(0xFD, &[], 0xC02B, &padded)),
+        Kind::dtls("ClientHello of DTLS 1.3", client_hello(0xFD, &[], 0x1301, &of_version_1_3)),
+        Kind::dtls(
+            "ClientHello, nobody's cookie",
+            client_hello(0xFD, &[7; 32], 0xC02B, &of_version_1_2),
+        ),
+        Kind::dtls("ClientHello of no suite", client_hello(0xFD, &[], 0x0A0A, &of_version_1_2)),
+        Kind::dtls("ClientHello cut after 30 bytes", least[..30].to_vec()),
+        Kind::dtls("STUN to DTLS", message(REQUEST, ALLOCATE, &[requested_transport()])),
+    ]
+}
+
+/// A ClientHello (RFC 6347, section 4.3.2), in a record of its own.
+fn client_hello(version: u8, cookie: &[u8], suite: u16, extensions: &[Attribute]) -> Vec<u8> {
+    let mut body = vec![0xFE, version];
+    body.extend([7; 32]);
+    // No session, the cookie, one suite, no compression.
+    body.extend([0, u8::try_from(cookie.len()).unwrap_or(u8::MAX)]);
+    body.extend(cookie);
+    body.extend([0, 2]);
+    body.extend(suite.to_be_bytes());
+    body.extend([1, 0]);
+    let mut coded = Vec::new();
+    for (kind, value) in extensions {
+        coded.extend(kind.to_be_bytes());
+        coded.extend(length_of(value).to_be_bytes());
+        coded.extend(value);
+    }
+    if !coded.is_empty() {
+        body.extend(length_of(&coded).to_be_bytes());
+        body.extend(coded);
+    }
+    let [high, low] = length_of(&body).to_be_bytes();
+    // One message in one piece: its whole length is the length of the piece.
+    let header = [1, 0, high, low, 0, 0, 0, 0, 0, 0, high, low];
+    let len = length_of(&[&header[..], &body].concat()).to_be_bytes();
+    [&[22, 0xFE, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0], &len[..], &header, &body].concat()
 }
 
 fn requested_transport() -> Attribute {
