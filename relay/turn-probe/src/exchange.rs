@@ -16,8 +16,11 @@ const RESEND_EVERY: Duration = Duration::from_millis(250);
 const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 /// The length of a payload, in bytes: too many for chance.
 const PAYLOAD_LEN: usize = 32;
+/// The length of the long one: browsers make no packet of media longer, and with all headers it fits
+/// where any IPv6 packet does.
+const LARGE_LEN: usize = 1_200;
 /// More than a payload and what is around it.
-const MESSAGE_LEN: usize = 256;
+const MESSAGE_LEN: usize = LARGE_LEN + 256;
 
 /// One of the two clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,9 +51,10 @@ pub struct Exchange {
     server: SocketAddr,
     transport: Transport,
     clients: [Client; 2],
-    /// What is sent in [`Stage::Echo`], and in [`Stage::ChannelEcho`].
-    payloads: [[u8; PAYLOAD_LEN]; 2],
+    /// What is sent in [`Stage::Echo`], [`Stage::ChannelEcho`] and [`Stage::LargeEcho`].
+    payloads: [Vec<u8>; 3],
     stage: Stage,
+    last: Stage,
     /// When the stage began.
     began: Instant,
     /// When the probe has failed.
@@ -101,8 +105,9 @@ impl Exchange {
             server: target.server,
             transport: target.transport,
             clients: [client(target, first_user, seed_a), client(target, second_user, seed_b)],
-            payloads: [first, second],
+            payloads: payloads(first, second),
             stage: Stage::Binding,
+            last: target.last,
             began: now,
             limit_at: now + target.limit.saturating_sub(connected),
             done: [false; 2],
@@ -184,7 +189,10 @@ impl Exchange {
             return None;
         }
         let (stage, server, transport) = (self.stage, self.server, self.transport);
-        let failure = |cause| Failure { stage, server, transport, cause: Box::new(cause) };
+        let failure = |cause| {
+            let before = self.timings.clone();
+            Failure { stage, server, transport, before, cause: Box::new(cause) }
+        };
         self.result.clone().map(|result| result.map_err(failure))
     }
 }
@@ -207,7 +215,8 @@ impl Exchange {
             Stage::ChannelBind => {
                 self.ask(now, |client, peer| client.bind_channel(now, peer).map(|_| ()));
             }
-            Stage::Echo | Stage::ChannelEcho => {
+            Stage::Refresh => self.ask(now, |client, _| client.refresh(now, None)),
+            Stage::Echo | Stage::ChannelEcho | Stage::LargeEcho => {
                 self.sends = [0; 2];
                 self.send_payload(now, Side::A);
             }
@@ -236,6 +245,9 @@ impl Exchange {
         let duration = now.saturating_duration_since(self.began);
         self.timings.push(Timing { stage: self.stage, duration });
         self.resend_at = None;
+        if self.stage == self.last {
+            return self.finish(now, self.report());
+        }
         let next = match self.stage {
             Stage::Connect => Stage::Binding,
             Stage::Binding => Stage::Allocate,
@@ -243,7 +255,9 @@ impl Exchange {
             Stage::Permission => Stage::Echo,
             Stage::Echo => Stage::ChannelBind,
             Stage::ChannelBind => Stage::ChannelEcho,
-            Stage::ChannelEcho => return self.finish(now, self.report()),
+            Stage::ChannelEcho => Stage::LargeEcho,
+            Stage::LargeEcho => Stage::Refresh,
+            Stage::Refresh => return self.finish(now, self.report()),
         };
         self.stage = next;
         self.began = now;
@@ -252,16 +266,18 @@ impl Exchange {
     }
 
     fn report(&self) -> Result<Report, Cause> {
-        let (&[Some(mapped_a), Some(mapped_b)], &[Some(relayed_a), Some(relayed_b)]) =
-            (&self.mapped, &self.relayed)
-        else {
+        let [Some(mapped_a), Some(mapped_b)] = self.mapped else {
             return Err(ClientError::NoAllocation.into());
+        };
+        let relayed = match self.relayed {
+            [Some(a), Some(b)] => Some([a, b]),
+            _ => None,
         };
         Ok(Report {
             server: self.server,
             transport: self.transport,
             mapped: [mapped_a, mapped_b],
-            relayed: [relayed_a, relayed_b],
+            relayed,
             stages: self.timings.clone(),
         })
     }
@@ -308,8 +324,8 @@ impl Exchange {
             }
             Event::PermissionInstalled { .. } => Stage::Permission,
             Event::ChannelBound { .. } => Stage::ChannelBind,
-            Event::Refreshed { .. }
-            | Event::Migrated { .. }
+            Event::Refreshed { .. } => Stage::Refresh,
+            Event::Migrated { .. }
             | Event::Icmp { .. }
             | Event::Connected { .. }
             | Event::ConnectionAttempt { .. }
@@ -333,11 +349,13 @@ impl Exchange {
 /// The payloads.
 impl Exchange {
     /// What is sent in this stage, and what was before: copies of that may still arrive.
-    fn current_payload(&self) -> Option<[u8; PAYLOAD_LEN]> {
+    fn current_payload(&self) -> Option<&[u8]> {
         match self.stage {
-            Stage::Echo => Some(self.payloads[0]),
-            Stage::ChannelEcho => Some(self.payloads[1]),
+            Stage::Echo => Some(&self.payloads[0]),
+            Stage::ChannelEcho => Some(&self.payloads[1]),
+            Stage::LargeEcho => Some(&self.payloads[2]),
             Stage::Connect
+            | Stage::Refresh
             | Stage::Binding
             | Stage::Allocate
             | Stage::Permission
@@ -347,7 +365,8 @@ impl Exchange {
 
     fn send_payload(&mut self, now: Instant, side: Side) {
         let peer = self.relayed[side.other() as usize];
-        let (Some(payload), Some(peer)) = (self.current_payload(), peer) else { return };
+        let payload = self.current_payload().map(<[u8]>::to_vec);
+        let (Some(payload), Some(peer)) = (payload, peer) else { return };
         if side == Side::A {
             self.resend_at = Some(now + RESEND_EVERY);
         }
@@ -392,7 +411,7 @@ impl Exchange {
 
     fn judge(
         &self,
-        current: [u8; PAYLOAD_LEN],
+        current: &[u8],
         expected: SocketAddr,
         peer: SocketAddr,
         through_channel: bool,
@@ -409,7 +428,7 @@ impl Exchange {
         if peer != expected {
             return Judgement::Wrong(Cause::WrongPeer { expected, observed: peer });
         }
-        if self.stage == Stage::ChannelEcho && !through_channel {
+        if self.stage >= Stage::ChannelEcho && !through_channel {
             return Judgement::Wrong(Cause::NotThroughChannel(peer));
         }
         Judgement::Ours
@@ -420,17 +439,24 @@ impl Exchange {
         let after = now.saturating_duration_since(self.began);
         let [a, b] = self.relayed;
         match (self.current_payload(), a, b) {
-            (Some(_), Some(a), Some(b)) => {
+            (Some(payload), Some(a), Some(b)) => {
                 // It has arrived at B if B has sent it back.
                 let (from, to, sends) = match self.sends {
                     [sends, 0] => (a, b, sends),
                     [_, sends] => (b, a, sends),
                 };
-                Cause::NotRelayed { from, to, after, sends }
+                Cause::NotRelayed { from, to, len: payload.len(), after, sends }
             }
             _ => Cause::Silence(after),
         }
     }
+}
+
+/// The three payloads, of what nobody can guess.
+fn payloads(first: [u8; PAYLOAD_LEN], second: [u8; PAYLOAD_LEN]) -> [Vec<u8>; 3] {
+    let mixed: Vec<_> = first.iter().zip(second).map(|(a, b)| a ^ b).collect();
+    let long = mixed.into_iter().cycle().take(LARGE_LEN).collect();
+    [first.to_vec(), second.to_vec(), long]
 }
 
 fn judge_failure(failure: turn_client::Failure) -> Cause {

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use turn_client::End;
 
-use crate::{Stage, Transport};
+use crate::{Stage, Timing, Transport};
 
 /// A probe that did not come through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,8 @@ pub struct Failure {
     pub server: SocketAddr,
     /// Over what.
     pub transport: Transport,
+    /// The stages before it, in their order.
+    pub before: Vec<Timing>,
     /// What was observed. Boxed, to keep results small.
     #[source]
     pub cause: Box<Cause>,
@@ -50,6 +52,10 @@ pub enum Cause {
     /// The handshake of TLS or DTLS did not succeed.
     #[error("no {0}")]
     Handshake(String),
+    /// The handshake brought a certificate that is not believed: another name, expired, signed by
+    /// nobody that is known, …
+    #[error("the certificate is not believed: {0}")]
+    Certificate(String),
     /// The server's stream holds something else than STUN and ChannelData.
     #[error("what answers is no TURN server: neither STUN nor ChannelData")]
     NotTurn,
@@ -64,7 +70,7 @@ pub enum Cause {
     Ended(End),
     /// A payload did not arrive.
     #[error(
-        "a datagram from relayed address {from} did not arrive at relayed address {to} within {:.1} s, sent {sends} times; is the range of relay ports open?",
+        "a datagram of {len} bytes from relayed address {from} did not arrive at relayed address {to} within {:.1} s, sent {sends} times; is the range of relay ports open?",
         .after.as_secs_f64()
     )]
     NotRelayed {
@@ -72,6 +78,8 @@ pub enum Cause {
         from: SocketAddr,
         /// The relayed address that it was sent to.
         to: SocketAddr,
+        /// The length of its payload, in bytes.
+        len: usize,
         /// How long it was waited for.
         after: Duration,
         /// How often it was sent.

@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
 };
 
-use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream, UdpSocket},
@@ -52,12 +51,12 @@ impl Link {
             }
             Transport::Tcp => Ok(Self::stream(tcp(target).await?)),
             Transport::Tls => {
-                let connector = TlsConnector::from(trust(target)?.tls());
-                let name = ServerName::IpAddress(target.server.ip().into());
+                let trust = trust(target)?;
+                let connector = TlsConnector::from(trust.tls());
                 let stream = connector
-                    .connect(name, tcp(target).await?)
+                    .connect(trust.name(target.server.ip()), tcp(target).await?)
                     .await
-                    .map_err(|error| Cause::Handshake(format!("TLS: {error}")))?;
+                    .map_err(|error| handshake_failed(&error))?;
                 Ok(Self::stream(stream))
             }
         }
@@ -113,6 +112,15 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+/// What a handshake of TLS has failed of.
+fn handshake_failed(error: &io::Error) -> Cause {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(fault)) => Cause::Certificate(fault.to_string()),
+        Some(_) | None => Cause::Handshake(format!("TLS: {error}")),
     }
 }
 

@@ -21,6 +21,10 @@ pub enum Stage {
     ChannelBind,
     /// Another payload goes there and back, over the channels.
     ChannelEcho,
+    /// So does one as long as the longest packets of media: nothing on the way drops those.
+    LargeEcho,
+    /// Both allocations are refreshed, as clients do during a long call.
+    Refresh,
 }
 
 impl fmt::Display for Stage {
@@ -33,6 +37,8 @@ impl fmt::Display for Stage {
             Self::Echo => "echo",
             Self::ChannelBind => "channel bind",
             Self::ChannelEcho => "channel echo",
+            Self::LargeEcho => "large echo",
+            Self::Refresh => "refresh",
         })
     }
 }
@@ -55,8 +61,9 @@ pub struct Report {
     pub transport: Transport,
     /// The two clients' addresses, as the server sees them.
     pub mapped: [SocketAddr; 2],
-    /// The two relayed transport addresses, between which the payloads went.
-    pub relayed: [SocketAddr; 2],
+    /// The two relayed transport addresses, between which the payloads went; none after a probe that
+    /// ended before it allocated.
+    pub relayed: Option<[SocketAddr; 2]>,
     /// The stages, in their order.
     pub stages: Vec<Timing>,
 }

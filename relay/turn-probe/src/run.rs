@@ -22,6 +22,9 @@ pub struct Target {
     pub transport: Transport,
     /// Who the probe's two clients say they are: two users, where one may not allocate twice.
     pub credentials: [Credentials; 2],
+    /// The last stage: [`Stage::Binding`] for a server that only tells its clients their addresses,
+    /// where credentials do not matter; [`Stage::Refresh`] for all.
+    pub last: Stage,
     /// How long the probe may take, the end of its allocations excepted: that may take another half
     /// second.
     pub limit: Duration,
@@ -51,6 +54,7 @@ pub async fn echo(target: &Target) -> Result<Report, Failure> {
         stage: Stage::Connect,
         server: target.server,
         transport: target.transport,
+        before: Vec::new(),
         cause: Box::new(cause),
     };
     let random = random().map_err(connect_failure)?;

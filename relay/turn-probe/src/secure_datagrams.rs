@@ -1,6 +1,6 @@
 //! DTLS towards a server.
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, io, net::IpAddr, sync::Arc};
 
 use aws_lc_rs::{
     error::Unspecified,
@@ -24,12 +24,15 @@ pub(crate) struct SecureDatagrams {
     due: Instant,
     messages: VecDeque<Vec<u8>>,
     state: State,
+    peer: IpAddr,
+    /// What is wrong with the certificate.
+    fault: Option<Cause>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Handshaking,
-    /// Another certificate came than the one that is believed.
+    /// A certificate came that is not believed.
     Distrusted,
     Connected,
     Closed,
@@ -57,16 +60,13 @@ impl SecureDatagrams {
         dtls.set_active(true);
         dtls.handle_timeout(now.into_std()).map_err(handshake_failed)?;
         let (messages, state) = (VecDeque::new(), State::Handshaking);
-        let mut link = Self { socket, dtls, due: now, messages, state };
+        let peer = socket.peer_addr()?.ip();
+        let mut link = Self { socket, dtls, due: now, messages, state, peer, fault: None };
         link.drain(Some(trust))?;
         loop {
             match link.state {
                 State::Connected => return Ok(link),
-                State::Distrusted => {
-                    return Err(Cause::Handshake(
-                        "DTLS: another certificate than the one that is expected".to_owned(),
-                    ));
-                }
+                State::Distrusted => return Err(link.fault.unwrap_or(Cause::Closed)),
                 State::Closed => return Err(Cause::Closed),
                 State::Handshaking => link.step(Some(trust)).await?,
             }
@@ -101,10 +101,12 @@ impl SecureDatagrams {
                 },
                 Output::ApplicationData(message) => self.messages.push_back(message.to_vec()),
                 Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
-                Output::PeerCert(certificate)
-                    if trust.is_none_or(|trust| !trust.believes(certificate)) =>
-                {
-                    self.state = State::Distrusted;
+                Output::PeerCert(certificate) => {
+                    let judged = trust.map(|trust| trust.judge(certificate, self.peer));
+                    if let Some(Err(fault)) = judged {
+                        self.fault = Some(Cause::Certificate(fault));
+                        self.state = State::Distrusted;
+                    }
                 }
                 Output::Connected if self.state == State::Handshaking => {
                     self.state = State::Connected;
@@ -115,7 +117,7 @@ impl SecureDatagrams {
                     return Ok(());
                 }
                 // Keys for SRTP are not asked for.
-                Output::Connected | Output::PeerCert(_) | Output::KeyingMaterial(..) | _ => {}
+                Output::Connected | Output::KeyingMaterial(..) | _ => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Whom a probe believes over TLS and DTLS.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
@@ -14,11 +14,11 @@ use rustls::{
 /// The application protocol of TURN (RFC 7443).
 const ALPN: &[u8] = b"stun.turn";
 
-/// Whom a probe believes over TLS and DTLS: the holder of one certificate, whatever it says and
-/// whoever has signed it.
+/// Whom a probe believes over TLS and DTLS.
 #[derive(Debug, Clone)]
 pub struct Trust {
-    verifier: Arc<Pinned>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    name: Option<ServerName<'static>>,
     tls: Arc<ClientConfig>,
 }
 
@@ -29,28 +29,58 @@ struct Pinned {
 }
 
 impl Trust {
-    /// Believes the holder of exactly this certificate.
+    /// Believes the holder of exactly this certificate, whatever it says and whoever has signed it.
     ///
     /// # Errors
     /// When the cryptography does not work here.
     pub fn exactly(certificate: CertificateDer<'static>) -> Result<Self, Error> {
         let provider = Arc::new(default_provider());
-        let verifier = Arc::new(Pinned { certificate, provider: Arc::clone(&provider) });
-        let mut tls = ClientConfig::builder_with_provider(provider)
+        Self::new(Arc::new(Pinned { certificate, provider }), None)
+    }
+
+    /// Believes whom a verifier believes to be the server of this name: the name that clients are
+    /// given, a DNS name or an IP address.
+    ///
+    /// # Errors
+    /// When the cryptography does not work here.
+    pub fn in_name(
+        verifier: Arc<dyn ServerCertVerifier>,
+        name: ServerName<'static>,
+    ) -> Result<Self, Error> {
+        Self::new(verifier, Some(name))
+    }
+
+    fn new(
+        verifier: Arc<dyn ServerCertVerifier>,
+        name: Option<ServerName<'static>>,
+    ) -> Result<Self, Error> {
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::<Pinned>::clone(&verifier))
+            .with_custom_certificate_verifier(Arc::clone(&verifier))
             .with_no_client_auth();
         tls.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { verifier, tls: Arc::new(tls) })
+        Ok(Self { verifier, name, tls: Arc::new(tls) })
     }
 
     pub(crate) fn tls(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.tls)
     }
 
-    pub(crate) fn believes(&self, certificate: &[u8]) -> bool {
-        *self.verifier.certificate == *certificate
+    /// What the server is called in the handshake.
+    pub(crate) fn name(&self, server: IpAddr) -> ServerName<'static> {
+        self.name.clone().unwrap_or(ServerName::IpAddress(server.into()))
+    }
+
+    /// Judges a certificate that came without those that lead to its authority, as DTLS brings it.
+    pub(crate) fn judge(&self, certificate: &[u8], server: IpAddr) -> Result<(), String> {
+        let (certificate, name) = (CertificateDer::from(certificate), self.name(server));
+        let judged =
+            self.verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
+        judged.map(|_| ()).map_err(|error| match error {
+            Error::InvalidCertificate(fault) => fault.to_string(),
+            other => other.to_string(),
+        })
     }
 }
 

@@ -286,6 +286,7 @@ impl Relay {
         });
         let credentials = [first?, second?];
         let target = |transport: &Transport| Target {
+            last: turn_probe::Stage::Refresh,
             server: listener.external_address,
             transport: *transport,
             credentials: credentials.clone(),

@@ -23,6 +23,7 @@ pub(crate) fn target(server: SocketAddr, transport: Transport) -> Target {
         server,
         transport,
         credentials: [credentials.clone(), credentials],
+        last: Stage::Refresh,
         limit: LIMIT,
         bind: None,
         relayed_at: None,
@@ -74,7 +75,8 @@ fn a_good_relay() {
     let (outcome, relay, _) = probe(Flaw::None);
     let report = outcome.expect("the relay is good");
     assert_eq!(report.mapped, [address("203.0.113.1:1111"), address("203.0.113.2:2222")]);
-    assert_eq!(report.relayed, [address("192.0.2.1:61000"), address("192.0.2.1:61001")]);
+    let relayed = [address("192.0.2.1:61000"), address("192.0.2.1:61001")];
+    assert_eq!(report.relayed, Some(relayed));
     let stages: Vec<_> = report.stages.iter().map(|timing| timing.stage).collect();
     assert_eq!(
         stages,
@@ -86,6 +88,8 @@ fn a_good_relay() {
             Stage::Echo,
             Stage::ChannelBind,
             Stage::ChannelEcho,
+            Stage::LargeEcho,
+            Stage::Refresh,
         ]
     );
     assert_eq!((relay.allocations(), relay.released), (0, 2));
@@ -152,7 +156,7 @@ fn what_is_relayed_wrongly() {
 fn a_failure_reads_as_one_line() {
     let (outcome, ..) = probe(Flaw::NeverRelays);
     let line = outcome.expect_err("the relay has a flaw").line();
-    let expected = "UDP 198.51.100.7:3478: echo failed: a datagram from relayed address \
+    let expected = "UDP 198.51.100.7:3478: echo failed: a datagram of 32 bytes from relayed address \
                     192.0.2.1:61000 did not arrive at relayed address 192.0.2.1:61001 within 3.0 s, \
                     sent 12 times; is the range of relay ports open?";
     assert_eq!(line, expected);

@@ -101,7 +101,7 @@ async fn a_good_relay_over_udp() {
     let relay = shared(Flaw::None);
     let server = udp(Arc::clone(&relay)).await;
     let report = run(server, Transport::Udp).await.expect("the relay is good");
-    assert_eq!(report.stages.len(), 7);
+    assert_eq!(report.stages.len(), 9);
     assert!(report.mapped.iter().all(|mapped| mapped.ip().is_loopback()));
     let relay = relay.lock().expect("unpoisoned");
     assert_eq!((relay.allocations(), relay.released), (0, 2));

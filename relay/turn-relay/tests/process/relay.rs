@@ -271,6 +271,7 @@ impl Relay {
         let credentials = Credentials::new(name.to_owned(), password.to_owned()).expect("short");
         let trust = Trust::exactly(self.certificate().der.clone()).expect("cryptography");
         let target = Target {
+            last: turn_probe::Stage::Refresh,
             server,
             transport,
             credentials: [credentials.clone(), credentials],
