@@ -1,6 +1,7 @@
 //! `turnctl`, also as the kubectl plugin `kubectl-turn`: the hand tool for `TurnServer`s.
 
 mod credentials;
+mod doctor;
 mod input;
 mod up;
 mod validate;
@@ -28,6 +29,7 @@ enum Command {
     Validate(validate::Arguments),
     /// Mint a time-limited credential.
     Credentials(credentials::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -50,6 +52,7 @@ async fn run() -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Up(arguments) => up::run(&arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Validate(arguments) => validate::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments).await,
         Command::Credentials(arguments) => {
             credentials::run(&arguments).await.map(|()| ExitCode::SUCCESS)
         }

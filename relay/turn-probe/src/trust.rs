@@ -77,9 +77,11 @@ impl Trust {
         let (certificate, name) = (CertificateDer::from(certificate), self.name(server));
         let judged =
             self.verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
-        judged.map(|_| ()).map_err(|error| match error {
-            Error::InvalidCertificate(fault) => fault.to_string(),
-            other => other.to_string(),
+        judged.map(|_| ()).map_err(|error| {
+            if let Error::InvalidCertificate(fault) = error {
+                return fault.to_string();
+            }
+            error.to_string()
         })
     }
 }

@@ -1,0 +1,139 @@
+//! `turnctl doctor`: tries iceServers as a browser would, and says what is wrong with them, what to
+//! change, and how long browsers would gather because of it.
+
+mod check;
+mod gathering;
+mod ice_servers;
+mod ice_url;
+mod report;
+mod verdict;
+
+use std::{
+    io::{IsTerminal as _, Write as _, stderr, stdout},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::input;
+use check::{Checker, Trusted};
+use ice_servers::IceServer;
+use report::Diagnosis;
+
+/// The exit code of arguments and input that make no sense.
+const BAD_INPUT: u8 = 2;
+
+/// Try iceServers as a browser would: each URL over each address, all at once.
+///
+/// Exit code 0: all of it works; 1: something does not; 2: the arguments or the input are wrong.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// A URL such as turn:turn.example.org:3478?transport=udp, turns:turn.example.org:443 or
+    /// stun:turn.example.org:3478. May be repeated.
+    #[arg(value_name = "URL", required_unless_present = "ice_servers")]
+    urls: Vec<String>,
+    /// JSON with iceServers as an RTCPeerConnection takes them: a file, or `-` for standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "urls")]
+    ice_servers: Option<PathBuf>,
+    /// The username for the URLs.
+    #[arg(short, long, requires = "urls")]
+    username: Option<String>,
+    /// A file with the password for the URLs, or `-` for standard input. White space at its end is no
+    /// part of it.
+    #[arg(short, long, value_name = "FILE", requires = "username")]
+    password_file: Option<PathBuf>,
+    /// Authorities to believe beside those of the system, in PEM.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// How long one server may take, such as 10s.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    timeout: SignedDuration,
+    /// Do it again and again, and tell what changes.
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "30s")]
+    watch: Option<SignedDuration>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    Text,
+    /// One object; with --watch, one in a line of its own each time.
+    Json,
+}
+
+/// What was asked for, checked.
+struct Request {
+    servers: Vec<IceServer>,
+    checker: Checker,
+    watch: Option<Duration>,
+}
+
+/// Tries and prints.
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match request(arguments) {
+        Ok(request) => diagnose(&request, arguments.output).await,
+        Err(error) => {
+            writeln!(stderr(), "turnctl: {error:#}")?;
+            Ok(ExitCode::from(BAD_INPUT))
+        }
+    }
+}
+
+fn request(arguments: &Arguments) -> anyhow::Result<Request> {
+    let servers = servers(arguments)?;
+    ensure!(
+        servers.iter().any(|server| !server.urls.is_empty()),
+        "iceServers: empty: a client would have no relay at all"
+    );
+    let authorities = arguments.ca_file.as_deref().map(input::read).transpose()?;
+    let trusted = Trusted::new(authorities.as_deref()).context("--ca-file")?;
+    let limit = positive("--timeout", arguments.timeout)?;
+    let watch = arguments.watch.map(|every| positive("--watch", every)).transpose()?;
+    Ok(Request { servers, checker: Checker { limit, trusted }, watch })
+}
+
+fn positive(option: &str, duration: SignedDuration) -> anyhow::Result<Duration> {
+    ensure!(duration.is_positive(), "{option}: {duration:#}: must be longer than nothing");
+    Ok(duration.unsigned_abs())
+}
+
+fn servers(arguments: &Arguments) -> anyhow::Result<Vec<IceServer>> {
+    if let Some(path) = &arguments.ice_servers {
+        let text = input::read_text(path)?;
+        return ice_servers::read(&text).with_context(|| path.display().to_string());
+    }
+    let credential = arguments.password_file.as_deref().map(input::read_text).transpose()?;
+    Ok(vec![IceServer {
+        urls: arguments.urls.clone(),
+        username: arguments.username.clone(),
+        credential: credential.map(|password| password.trim_end().to_owned()),
+    }])
+}
+
+async fn diagnose(request: &Request, output: Output) -> anyhow::Result<ExitCode> {
+    let mut last: Option<Diagnosis> = None;
+    loop {
+        if output == Output::Text && last.is_none() && stderr().is_terminal() {
+            let count: usize = request.servers.iter().map(|server| server.urls.len()).sum();
+            writeln!(stderr(), "trying {count} URLs, {:?} each at most …", request.checker.limit)?;
+        }
+        let diagnosis = Diagnosis::new(request.checker.check(&request.servers).await);
+        match (output, &last) {
+            (Output::Json, _) => writeln!(stdout(), "{}", diagnosis.json()?)?,
+            (Output::Text, None) => write!(stdout(), "{}", diagnosis.text())?,
+            (Output::Text, Some(last)) => {
+                write!(stdout(), "{}", diagnosis.changes(last, Timestamp::now()))?;
+            }
+        }
+        let Some(every) = request.watch else {
+            return Ok(if diagnosis.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        };
+        last = Some(diagnosis);
+        tokio::time::sleep(every).await;
+    }
+}

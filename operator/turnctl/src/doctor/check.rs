@@ -1,0 +1,230 @@
+//! Trying: each URL over each of its addresses.
+
+use std::{collections::BTreeMap, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use rustls::{
+    client::danger::ServerCertVerifier,
+    crypto::aws_lc_rs::default_provider,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use rustls_platform_verifier::Verifier;
+use tokio::{net::lookup_host, task::JoinSet, time::timeout};
+use turn_probe::{
+    AnswerFailure, Cause, Credentials, Failure, Report, Stage, Target, Transport, Trust, echo,
+};
+
+use super::{
+    ice_servers::IceServer,
+    ice_url::{Host, IceUrl, Malformed},
+};
+
+/// What became of one URL over one address.
+#[derive(Debug, Clone)]
+pub(super) struct Check {
+    pub(super) url: String,
+    pub(super) username: Option<String>,
+    /// None where browsers would not even try it.
+    pub(super) parsed: Option<IceUrl>,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    Works(Report),
+    Failed(Failure),
+    /// Browsers throw, or pass over it.
+    Unusable(Malformed),
+    /// Its name has no address; what the system says.
+    Unresolved(String),
+    /// This machine has no way to any address of the family, as many clients have none.
+    NoRoute,
+}
+
+/// Who is believed over TLS and DTLS: as browsers do, whom the system believes.
+#[derive(Debug, Clone)]
+pub(super) struct Trusted(Arc<dyn ServerCertVerifier>);
+
+impl Trusted {
+    /// The system's authorities, and more of them in PEM.
+    ///
+    /// # Errors
+    /// When they are no certificates.
+    pub(super) fn new(more: Option<&[u8]>) -> anyhow::Result<Self> {
+        let more =
+            more.map(|pem| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>());
+        let more = more.transpose().context("no certificates in PEM")?.unwrap_or_default();
+        let verifier = Verifier::new_with_extra_roots(more, Arc::new(default_provider()))?;
+        Ok(Self(Arc::new(verifier)))
+    }
+
+    fn to_be(&self, host: &Host) -> anyhow::Result<Trust> {
+        let name = match host {
+            Host::Ip(ip) => ServerName::IpAddress((*ip).into()),
+            Host::Name(name) => ServerName::try_from(name.clone())?,
+        };
+        Ok(Trust::in_name(Arc::clone(&self.0), name)?)
+    }
+}
+
+/// What tries.
+pub(super) struct Checker {
+    /// How long one server may take.
+    pub(super) limit: Duration,
+    pub(super) trusted: Trusted,
+}
+
+/// A check that is about to be made: what is tried, or why nothing is.
+struct Attempt {
+    url: String,
+    username: Option<String>,
+    parsed: Option<IceUrl>,
+    address: Option<SocketAddr>,
+    target: Result<Box<Target>, Outcome>,
+}
+
+impl Attempt {
+    fn ended(self, outcome: Outcome) -> Check {
+        let Self { url, username, parsed, address, target: _ } = self;
+        Check { url, username, parsed, address, outcome }
+    }
+}
+
+impl Checker {
+    /// Tries all of them at once; the results are in the order in which the URLs are given out.
+    pub(super) async fn check(&self, servers: &[IceServer]) -> Vec<Check> {
+        let mut attempts = Vec::new();
+        for server in servers {
+            for url in &server.urls {
+                attempts.extend(self.attempts(server, url).await);
+            }
+        }
+        try_all(attempts).await
+    }
+
+    /// One for each address.
+    async fn attempts(&self, server: &IceServer, url: &str) -> Vec<Attempt> {
+        let attempt = |parsed, address, target| {
+            let (url, username) = (url.to_owned(), server.username.clone());
+            Attempt { url, username, parsed, address, target }
+        };
+        let parsed = match usable(server, url) {
+            Ok(parsed) => parsed,
+            Err(malformed) => return vec![attempt(None, None, Err(Outcome::Unusable(malformed)))],
+        };
+        let addresses = match self.resolve(&parsed).await {
+            Ok(addresses) => addresses,
+            Err(says) => return vec![attempt(Some(parsed), None, Err(Outcome::Unresolved(says)))],
+        };
+        let at = |address| {
+            let target = self.target(server, &parsed, address);
+            let target = target.map(Box::new);
+            attempt(Some(parsed.clone()), Some(address), target.map_err(Outcome::Unusable))
+        };
+        addresses.into_iter().map(at).collect()
+    }
+
+    /// The addresses of a host, each once.
+    async fn resolve(&self, url: &IceUrl) -> Result<Vec<SocketAddr>, String> {
+        let name = match &url.host {
+            Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, url.port)]),
+            Host::Name(name) => name,
+        };
+        let found = timeout(self.limit, lookup_host((name.as_str(), url.port))).await;
+        let found = found.map_err(|_| format!("no answer within {:?}", self.limit))?;
+        let mut addresses: Vec<_> = found.map_err(|error| error.to_string())?.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        addresses.dedup();
+        Ok(addresses)
+    }
+
+    fn target(
+        &self,
+        server: &IceServer,
+        url: &IceUrl,
+        address: SocketAddr,
+    ) -> Result<Target, Malformed> {
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let credentials = Credentials::new(text(&server.username), text(&server.credential));
+        let credentials = credentials.map_err(|_| Malformed {
+            says: "the username is longer than a request can hold",
+            remedy: "take one of at most 508 bytes",
+        })?;
+        let secure = matches!(url.transport, Transport::Tls | Transport::Dtls);
+        let trust = secure.then(|| self.trusted.to_be(&url.host)).transpose();
+        let trust = trust.map_err(|_| Malformed {
+            says: "no certificate can be for this host",
+            remedy: "give a DNS name or an IP address",
+        })?;
+        Ok(Target {
+            server: address,
+            transport: url.transport,
+            credentials: [credentials.clone(), credentials],
+            last: if url.relays { Stage::Refresh } else { Stage::Binding },
+            limit: self.limit,
+            bind: None,
+            relayed_at: None,
+            trust,
+            as_proxy: false,
+        })
+    }
+}
+
+/// What browsers would make of it.
+fn usable(server: &IceServer, url: &str) -> Result<IceUrl, Malformed> {
+    let parsed = IceUrl::parse(url)?;
+    if parsed.relays && (server.username.is_none() || server.credential.is_none()) {
+        return Err(Malformed {
+            says: "no username or no credential: browsers throw",
+            remedy: "give both beside a turn: or turns: URL",
+        });
+    }
+    if !parsed.has_port_for_browsers() {
+        return Err(Malformed {
+            says: "a port that browsers do not connect to",
+            remedy: "listen on 443, 80 or a port from 1024 on",
+        });
+    }
+    Ok(parsed)
+}
+
+/// All at once. Who may not have so many allocations at a time gets them one after the other.
+async fn try_all(attempts: Vec<Attempt>) -> Vec<Check> {
+    let mut running = JoinSet::new();
+    for (index, attempt) in attempts.iter().enumerate() {
+        if let Ok(target) = &attempt.target {
+            let target = Target::clone(target);
+            running.spawn(async move { (index, echo(&target).await) });
+        }
+    }
+    let mut outcomes: BTreeMap<_, _> = running.join_all().await.into_iter().collect();
+    let mut checks = Vec::with_capacity(attempts.len());
+    for (index, attempt) in attempts.into_iter().enumerate() {
+        let outcome = match (&attempt.target, outcomes.remove(&index)) {
+            (Err(outcome), _) => outcome.clone(),
+            (Ok(_), Some(outcome)) if !outcome.as_ref().is_err_and(is_quota) => judged(outcome),
+            (Ok(target), _) => judged(echo(target).await),
+        };
+        checks.push(attempt.ended(outcome));
+    }
+    checks
+}
+
+fn is_quota(failure: &Failure) -> bool {
+    matches!(&*failure.cause, Cause::Answer(AnswerFailure::Refused { code: 486, .. }))
+}
+
+fn judged(outcome: Result<Report, Failure>) -> Outcome {
+    match outcome {
+        Ok(report) => Outcome::Works(report),
+        Err(failure) if is_no_route(&failure) => Outcome::NoRoute,
+        Err(failure) => Outcome::Failed(failure),
+    }
+}
+
+fn is_no_route(failure: &Failure) -> bool {
+    let Cause::Io { kind, .. } = &*failure.cause else { return false };
+    let no_route = [ErrorKind::NetworkUnreachable, ErrorKind::AddrNotAvailable];
+    failure.stage == Stage::Connect && no_route.contains(kind)
+}

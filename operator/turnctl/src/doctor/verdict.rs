@@ -1,0 +1,278 @@
+//! What is wrong, what it rests on, and what to change.
+
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use turn_probe::{AnswerFailure, Cause, Failure, Stage, Transport};
+
+use super::{
+    check::{Check, Outcome},
+    ice_url::{IceUrl, Malformed},
+};
+
+/// A credential that ends sooner does not last for a call to be set up again.
+const SHORT: SignedDuration = SignedDuration::from_mins(5);
+
+/// The one thing that is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) enum Reason {
+    /// The URL, or what stands beside it.
+    InvalidUrl,
+    NameUnresolved,
+    /// Other transports are answered, UDP nowhere.
+    #[serde(rename = "UDPBlocked")]
+    UdpBlocked,
+    /// Other transports are answered, TCP nowhere.
+    #[serde(rename = "TCPBlocked")]
+    TcpBlocked,
+    ListenerPortBlocked,
+    /// The address is answered over IPv4 and not over IPv6.
+    #[serde(rename = "IPv6Unreachable")]
+    Ipv6Unreachable,
+    ConnectionRefused,
+    CertificateInvalid,
+    #[serde(rename = "TLSInterceptedOrMisconfigured")]
+    TlsInterceptedOrMisconfigured,
+    NotTurn,
+    CredentialsRejected,
+    /// The credential is over, or one of the two clocks is wrong.
+    CredentialExpired,
+    PeersDenied,
+    QuotaReached,
+    RelayFull,
+    RelayRangeBlocked,
+    #[serde(rename = "PathMTUTooSmall")]
+    PathMtuTooSmall,
+    AddressMismatch,
+    Other,
+}
+
+/// What is wrong with one URL over one address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Verdict {
+    pub(super) reason: Reason,
+    /// What was seen.
+    pub(super) observation: String,
+    /// What to change.
+    pub(super) remedy: String,
+}
+
+impl Verdict {
+    fn new(reason: Reason, observation: impl ToString, remedy: impl Into<String>) -> Self {
+        Self { reason, observation: observation.to_string(), remedy: remedy.into() }
+    }
+}
+
+/// What is wrong with a check, in the light of all; none if it works, or was not tried.
+pub(super) fn of(check: &Check, all: &[Check], now: Timestamp) -> Option<Verdict> {
+    match &check.outcome {
+        Outcome::Works(_) | Outcome::NoRoute => None,
+        Outcome::Unusable(Malformed { says, remedy }) => {
+            Some(Verdict::new(Reason::InvalidUrl, says, *remedy))
+        }
+        Outcome::Unresolved(says) => {
+            let remedy = "publish an address for the name, or correct it";
+            Some(Verdict::new(Reason::NameUnresolved, says, remedy))
+        }
+        Outcome::Failed(failure) => Some(of_failure(failure, check, all, now)),
+    }
+}
+
+fn of_failure(failure: &Failure, check: &Check, all: &[Check], now: Timestamp) -> Verdict {
+    let server = format!(
+        "{} port {} of {}",
+        wire(failure.transport),
+        failure.server.port(),
+        failure.server.ip()
+    );
+    let cause = &*failure.cause;
+    match cause {
+        Cause::Silence(_) => {
+            let remedy = format!("open {server} towards the clients, in each firewall between");
+            Verdict::new(silence(failure, all), cause, remedy)
+        }
+        Cause::Io { kind: ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset, .. } => {
+            let remedy = format!("let the server listen on {server}, or correct the URL");
+            Verdict::new(Reason::ConnectionRefused, cause, remedy)
+        }
+        Cause::Certificate(_) => {
+            let host = check.parsed.as_ref().map(|url| url.host.to_string()).unwrap_or_default();
+            let remedy = format!(
+                "give the server a certificate for {host} that has not ended, with the chain to an \
+                 authority that clients believe"
+            );
+            Verdict::new(Reason::CertificateInvalid, cause, remedy)
+        }
+        Cause::Handshake(_) => {
+            let remedy = format!(
+                "see whether {server} speaks TLS at all, and whether a proxy stands between"
+            );
+            Verdict::new(Reason::TlsInterceptedOrMisconfigured, cause, remedy)
+        }
+        Cause::NotTurn => {
+            let remedy = format!("see what listens on {server}: it answers, and speaks no TURN");
+            Verdict::new(Reason::NotTurn, cause, remedy)
+        }
+        Cause::Answer(AnswerFailure::Refused { code, .. }) => {
+            refusal(*code, failure, check.username.as_deref(), now)
+        }
+        Cause::NotRelayed { to, .. } if failure.stage == Stage::LargeEcho => {
+            let remedy = format!(
+                "let packets of 1,280 bytes through to {} and from it, and do not drop the ICMP \
+                 errors that tell their senders of a smaller limit",
+                to.ip()
+            );
+            Verdict::new(Reason::PathMtuTooSmall, cause, remedy)
+        }
+        Cause::NotRelayed { from, to, .. } => {
+            let remedy = format!(
+                "open the range of relay ports of {} for UDP, in and out: {} and {} were tried",
+                to.ip(),
+                from.port(),
+                to.port()
+            );
+            Verdict::new(Reason::RelayRangeBlocked, cause, remedy)
+        }
+        Cause::WrongPeer { .. } => {
+            let remedy = "let nothing translate the ports between the relay and its peers";
+            Verdict::new(Reason::AddressMismatch, cause, remedy)
+        }
+        Cause::Io { .. }
+        | Cause::Closed
+        | Cause::Answer(_)
+        | Cause::Alternate(_)
+        | Cause::Ended(_)
+        | Cause::WrongPayload { .. }
+        | Cause::NotThroughChannel(_)
+        | Cause::Client(_) => {
+            let remedy = format!("see the log of the server at {server}");
+            Verdict::new(Reason::Other, format!("{}: {cause}", failure.stage), remedy)
+        }
+    }
+}
+
+/// What a transport is to a firewall.
+const fn wire(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp | Transport::Dtls => "UDP",
+        Transport::Tcp | Transport::Tls => "TCP",
+    }
+}
+
+/// What it means that nothing came back.
+fn silence(failure: &Failure, all: &[Check]) -> Reason {
+    let answers = |same_wire: bool, same_family: bool| {
+        all.iter().any(|other| {
+            answered(&other.outcome).is_some_and(|(transport, server)| {
+                (wire(transport) == wire(failure.transport)) == same_wire
+                    && (server.is_ipv6() == failure.server.is_ipv6()) == same_family
+            })
+        })
+    };
+    if failure.server.is_ipv6() && !answers(true, true) && answers(true, false) {
+        return Reason::Ipv6Unreachable;
+    }
+    match wire(failure.transport) {
+        _ if answers(true, true) || !answers(false, true) => Reason::ListenerPortBlocked,
+        "UDP" => Reason::UdpBlocked,
+        _ => Reason::TcpBlocked,
+    }
+}
+
+/// Over what, and by whom, anything came back at all.
+fn answered(outcome: &Outcome) -> Option<(Transport, SocketAddr)> {
+    match outcome {
+        Outcome::Works(report) => Some((report.transport, report.server)),
+        Outcome::Failed(failure) => {
+            let came = failure.stage > Stage::Binding || matches!(*failure.cause, Cause::Answer(_));
+            came.then_some((failure.transport, failure.server))
+        }
+        Outcome::Unusable(_) | Outcome::Unresolved(_) | Outcome::NoRoute => None,
+    }
+}
+
+fn refusal(code: u16, failure: &Failure, username: Option<&str>, now: Timestamp) -> Verdict {
+    let cause = &failure.cause;
+    let over = username.and_then(expiry).filter(|expiry| *expiry <= now);
+    match (code, failure.stage, over) {
+        (401, _, Some(expiry)) => {
+            let ago = now.duration_since(expiry);
+            let says =
+                format!("{cause}; by the clock of this machine the credential ended {ago:#} ago");
+            let remedy = "mint a new one; if it is new, set the clock of who mints it";
+            Verdict::new(Reason::CredentialExpired, says, remedy)
+        }
+        (401, ..) => {
+            let remedy = "compare the secret that mints the credential with that of the server, and \
+                          both clocks";
+            Verdict::new(Reason::CredentialsRejected, cause, remedy)
+        }
+        (403, Stage::Permission | Stage::ChannelBind, _) => {
+            let remedy = "relaying could not be tried: allow the relay's own relayed addresses as \
+                          peers, as two clients of one relay need it";
+            Verdict::new(Reason::PeersDenied, cause, remedy)
+        }
+        (486, ..) => {
+            let remedy = "allow the user two allocations, or wait until those that it has are over";
+            Verdict::new(Reason::QuotaReached, cause, remedy)
+        }
+        (508, ..) => {
+            let remedy = "add relays, or wait until the one that drains is gone";
+            Verdict::new(Reason::RelayFull, cause, remedy)
+        }
+        _ => {
+            let remedy = "see the log of the server";
+            Verdict::new(Reason::Other, format!("{}: {cause}", failure.stage), remedy)
+        }
+    }
+}
+
+/// When a time-limited username ends: the seconds before its first colon.
+fn expiry(username: &str) -> Option<Timestamp> {
+    let seconds = username.split(':').next()?.parse().ok()?;
+    // Nobody mints for the first years of the epoch: such a number is a name.
+    (seconds > 1_000_000_000).then_some(())?;
+    Timestamp::from_second(seconds).ok()
+}
+
+/// What works, and could be better.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Advice {
+    pub(super) url: String,
+    pub(super) observation: String,
+    pub(super) remedy: &'static str,
+}
+
+/// Advice about each URL, once.
+pub(super) fn advice(checks: &[Check], now: Timestamp) -> Vec<Advice> {
+    let mut advice: Vec<Advice> = Vec::new();
+    for check in checks {
+        let of_url = check.parsed.iter().flat_map(IceUrl::advice);
+        let of_url = of_url.map(|(says, remedy)| (says.to_owned(), remedy));
+        for (observation, remedy) in of_url.chain(short_lived(check, now)) {
+            let url = check.url.clone();
+            let found = Advice { url, observation, remedy };
+            if !advice.contains(&found) {
+                advice.push(found);
+            }
+        }
+    }
+    advice
+}
+
+fn short_lived(check: &Check, now: Timestamp) -> Option<(String, &'static str)> {
+    check.parsed.as_ref().filter(|url| url.relays)?;
+    let left = expiry(check.username.as_deref()?)?.duration_since(now);
+    let left = left.round(jiff::Unit::Second).unwrap_or(left);
+    (left.is_positive() && left < SHORT).then(|| {
+        let says = format!("the credential ends in {left:#}: an ICE restart after that fails");
+        (says, "mint credentials that last as long as a call")
+    })
+}
+
+/// A duration as people write it.
+pub(super) fn millis(duration: Duration) -> String {
+    let millis = duration.as_secs_f64() * 1e3;
+    if millis < 10.0 { format!("{millis:.1}") } else { format!("{millis:.0}") }
+}
