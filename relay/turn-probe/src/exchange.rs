@@ -8,10 +8,10 @@ use std::{
 
 use turn_client::{Client, ClientError, Config, Credentials, Event, Family, Input, Profile};
 
-use crate::{Cause, Failure, Report, Stage, Target, Timing, Transport};
+use crate::{Cause, Failure, Report, Stage, Target, Timing, Transport, outside::Outside};
 
 /// How often a payload is sent that has not come back: relaying is UDP, and may lose it.
-const RESEND_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const RESEND_EVERY: Duration = Duration::from_millis(250);
 /// How long the end of the allocations is waited for.
 const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 /// The length of a payload, in bytes: too many for chance.
@@ -50,26 +50,28 @@ impl Side {
 pub struct Exchange {
     server: SocketAddr,
     transport: Transport,
-    clients: [Client; 2],
-    /// What is sent in [`Stage::Echo`], [`Stage::ChannelEcho`] and [`Stage::LargeEcho`].
-    payloads: [Vec<u8>; 3],
-    stage: Stage,
+    pub(crate) clients: [Client; 2],
+    /// What is sent in [`Stage::Echo`], [`Stage::ChannelEcho`], [`Stage::LargeEcho`] and
+    /// [`Stage::PeerEcho`].
+    payloads: [Vec<u8>; 4],
+    pub(crate) stage: Stage,
     last: Stage,
     /// When the stage began.
-    began: Instant,
+    pub(crate) began: Instant,
     /// When the probe has failed.
     limit_at: Instant,
     /// Which of the clients have done what the stage is about.
-    done: [bool; 2],
+    pub(crate) done: [bool; 2],
     /// Which of the clients have an answer to their Allocate, good or bad.
     answered: [bool; 2],
-    mapped: [Option<SocketAddr>; 2],
-    relayed: [Option<SocketAddr>; 2],
+    pub(crate) mapped: [Option<SocketAddr>; 2],
+    pub(crate) relayed: [Option<SocketAddr>; 2],
     relayed_at: Option<IpAddr>,
-    resend_at: Option<Instant>,
+    pub(crate) resend_at: Option<Instant>,
     /// How often each has sent the payload of the stage.
     sends: [u32; 2],
     outbox: VecDeque<(Side, Vec<u8>)>,
+    pub(crate) outside: Outside,
     timings: Vec<Timing>,
     result: Option<Result<Report, Cause>>,
     /// Until when the end of the allocations is waited for.
@@ -118,6 +120,7 @@ impl Exchange {
             resend_at: None,
             sends: [0; 2],
             outbox: VecDeque::new(),
+            outside: Outside::default(),
             timings: vec![Timing { stage: Stage::Connect, duration: connected }],
             result: None,
             release_until: None,
@@ -146,7 +149,7 @@ impl Exchange {
             self.finish(now, Err(self.overdue(now)));
         }
         if self.resend_at.is_some_and(|at| at <= now) {
-            self.send_payload(now, Side::A);
+            self.send_again(now);
         }
     }
 
@@ -220,6 +223,8 @@ impl Exchange {
                 self.sends = [0; 2];
                 self.send_payload(now, Side::A);
             }
+            Stage::PeerPermission => self.permit_outside(now),
+            Stage::PeerEcho => self.send_from_outside(now),
         }
     }
 
@@ -238,7 +243,7 @@ impl Exchange {
     }
 
     /// Goes on to the next stage, if both have done this one.
-    fn advance(&mut self, now: Instant) {
+    pub(crate) fn advance(&mut self, now: Instant) {
         if self.result.is_some() || self.done != [true; 2] {
             return;
         }
@@ -257,7 +262,9 @@ impl Exchange {
             Stage::ChannelBind => Stage::ChannelEcho,
             Stage::ChannelEcho => Stage::LargeEcho,
             Stage::LargeEcho => Stage::Refresh,
-            Stage::Refresh => return self.finish(now, self.report()),
+            Stage::Refresh => Stage::PeerPermission,
+            Stage::PeerPermission => Stage::PeerEcho,
+            Stage::PeerEcho => return self.finish(now, self.report()),
         };
         self.stage = next;
         self.began = now;
@@ -283,7 +290,7 @@ impl Exchange {
     }
 
     /// Keeps the first result, and ends the allocations.
-    fn finish(&mut self, now: Instant, result: Result<Report, Cause>) {
+    pub(crate) fn finish(&mut self, now: Instant, result: Result<Report, Cause>) {
         if self.result.is_some() {
             return;
         }
@@ -322,6 +329,9 @@ impl Exchange {
                 }
                 Stage::Allocate
             }
+            Event::PermissionInstalled { .. } if self.stage == Stage::PeerPermission => {
+                Stage::PeerPermission
+            }
             Event::PermissionInstalled { .. } => Stage::Permission,
             Event::ChannelBound { .. } => Stage::ChannelBind,
             Event::Refreshed { .. } => Stage::Refresh,
@@ -334,6 +344,11 @@ impl Exchange {
             Event::TryAlternate { server, .. } => {
                 self.answered[at] = true;
                 return self.finish(now, Err(Cause::Alternate(server)));
+            }
+            Event::Failed { failure: turn_client::Failure::Refused { code: 403, .. }, .. }
+                if self.stage == Stage::PeerPermission =>
+            {
+                return self.finish(now, self.report());
             }
             Event::Failed { failure, .. } => {
                 self.answered[at] = true;
@@ -349,13 +364,15 @@ impl Exchange {
 /// The payloads.
 impl Exchange {
     /// What is sent in this stage, and what was before: copies of that may still arrive.
-    fn current_payload(&self) -> Option<&[u8]> {
+    pub(crate) fn current_payload(&self) -> Option<&[u8]> {
         match self.stage {
             Stage::Echo => Some(&self.payloads[0]),
             Stage::ChannelEcho => Some(&self.payloads[1]),
             Stage::LargeEcho => Some(&self.payloads[2]),
+            Stage::PeerEcho => Some(&self.payloads[3]),
             Stage::Connect
             | Stage::Refresh
+            | Stage::PeerPermission
             | Stage::Binding
             | Stage::Allocate
             | Stage::Permission
@@ -363,13 +380,26 @@ impl Exchange {
         }
     }
 
+    fn send_again(&mut self, now: Instant) {
+        if self.stage == Stage::PeerEcho {
+            self.send_from_outside(now);
+        } else {
+            self.send_payload(now, Side::A);
+        }
+    }
+
     fn send_payload(&mut self, now: Instant, side: Side) {
-        let peer = self.relayed[side.other() as usize];
-        let payload = self.current_payload().map(<[u8]>::to_vec);
-        let (Some(payload), Some(peer)) = (payload, peer) else { return };
         if side == Side::A {
             self.resend_at = Some(now + RESEND_EVERY);
         }
+        if let Some(peer) = self.relayed[side.other() as usize] {
+            self.send_to(now, side, peer);
+        }
+    }
+
+    /// Sends the payload of the stage to a peer.
+    pub(crate) fn send_to(&mut self, now: Instant, side: Side, peer: SocketAddr) {
+        let Some(payload) = self.current_payload().map(<[u8]>::to_vec) else { return };
         let mut message = vec![0; MESSAGE_LEN];
         match self.clients[side as usize].send(now, peer, &payload, &mut message) {
             Ok(len) => {
@@ -390,6 +420,9 @@ impl Exchange {
         through_channel: bool,
         payload: &[u8],
     ) {
+        if self.stage == Stage::PeerEcho {
+            return self.on_outside_data(now, peer, payload);
+        }
         let (Some(current), Some(expected)) =
             (self.current_payload(), self.relayed[side.other() as usize])
         else {
@@ -438,6 +471,9 @@ impl Exchange {
     fn overdue(&self, now: Instant) -> Cause {
         let after = now.saturating_duration_since(self.began);
         let [a, b] = self.relayed;
+        if let (Stage::PeerEcho, Some(relayed)) = (self.stage, a) {
+            return self.outside_overdue(now, relayed);
+        }
         match (self.current_payload(), a, b) {
             (Some(payload), Some(a), Some(b)) => {
                 // It has arrived at B if B has sent it back.
@@ -452,11 +488,12 @@ impl Exchange {
     }
 }
 
-/// The three payloads, of what nobody can guess.
-fn payloads(first: [u8; PAYLOAD_LEN], second: [u8; PAYLOAD_LEN]) -> [Vec<u8>; 3] {
+/// The four payloads, of what nobody can guess.
+fn payloads(first: [u8; PAYLOAD_LEN], second: [u8; PAYLOAD_LEN]) -> [Vec<u8>; 4] {
     let mixed: Vec<_> = first.iter().zip(second).map(|(a, b)| a ^ b).collect();
+    let reversed = mixed.iter().rev().copied().collect();
     let long = mixed.into_iter().cycle().take(LARGE_LEN).collect();
-    [first.to_vec(), second.to_vec(), long]
+    [first.to_vec(), second.to_vec(), long, reversed]
 }
 
 fn judge_failure(failure: turn_client::Failure) -> Cause {

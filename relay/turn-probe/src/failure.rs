@@ -85,6 +85,32 @@ pub enum Cause {
         /// How often it was sent.
         sends: u32,
     },
+    /// A payload of the prober's own machine did not come through a relay port.
+    #[error(
+        "a datagram from here to relayed address {relayed} did not come through within {:.1} s, sent {sends} times; is the range of relay ports open?",
+        .after.as_secs_f64()
+    )]
+    NotFromOutside {
+        /// The relayed address that it was sent to.
+        relayed: SocketAddr,
+        /// How long it was waited for.
+        after: Duration,
+        /// How often it was sent.
+        sends: u32,
+    },
+    /// It came through, and what was sent back did not arrive.
+    #[error(
+        "what relayed address {relayed} sent back did not arrive here within {:.1} s, asked {sends} times; may the relay send out of its relay ports?",
+        .after.as_secs_f64()
+    )]
+    NotToOutside {
+        /// The relayed address that it was sent from.
+        relayed: SocketAddr,
+        /// How long it was waited for.
+        after: Duration,
+        /// How often it was asked for.
+        sends: u32,
+    },
     /// Another payload arrived than was sent.
     #[error("{received} bytes came from {from}, and are not the {sent} that were sent")]
     WrongPayload {

@@ -1,8 +1,9 @@
 //! Whether a relay can be reached, found by doing what its clients do.
 //!
 //! [`echo`] opens two clients, allocates twice, and sends a payload that nobody can guess from one
-//! relayed transport address to the other and back, over Send indications and over channels. So it
-//! finds what no look at a listener finds: relay ports that are closed.
+//! relayed transport address to the other and back, over Send indications and over channels; and, if
+//! asked to, one from the prober's own machine through a relay port and back. So it finds what no look
+//! at a listener finds: relay ports that are closed.
 //!
 //! What is done and how it is judged is [`Exchange`], which is pure: times and bytes go in. What
 //! runs it over sockets is [`echo`].
@@ -10,6 +11,7 @@
 mod exchange;
 mod failure;
 mod link;
+mod outside;
 mod report;
 mod run;
 mod secure_datagrams;

@@ -129,8 +129,13 @@ fn trust(target: &Target) -> Result<&Trust, Cause> {
     target.trust.as_ref().ok_or_else(nobody)
 }
 
+/// A socket at any port of the prober's.
+pub(crate) async fn udp_socket(target: &Target) -> io::Result<UdpSocket> {
+    UdpSocket::bind(local(target.server, target.bind)).await
+}
+
 async fn udp(target: &Target) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(local(target.server, target.bind)).await?;
+    let socket = udp_socket(target).await?;
     socket.connect(target.server).await?;
     Ok(socket)
 }

@@ -25,6 +25,11 @@ pub enum Stage {
     LargeEcho,
     /// Both allocations are refreshed, as clients do during a long call.
     Refresh,
+    /// One has a permission for the prober's own machine. A relay whose rules deny it (403) is not
+    /// tried any further, and has passed.
+    PeerPermission,
+    /// A payload goes from the prober's own machine through a relay port, and back.
+    PeerEcho,
 }
 
 impl fmt::Display for Stage {
@@ -39,6 +44,8 @@ impl fmt::Display for Stage {
             Self::ChannelEcho => "channel echo",
             Self::LargeEcho => "large echo",
             Self::Refresh => "refresh",
+            Self::PeerPermission => "peer permission",
+            Self::PeerEcho => "peer echo",
         })
     }
 }

@@ -5,10 +5,16 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    net::UdpSocket,
+    time::{Instant, sleep_until, timeout_at},
+};
 use turn_client::Credentials;
 
-use crate::{Cause, Exchange, Failure, Report, Side, Stage, Transport, Trust, link::Link};
+use crate::{
+    Cause, Exchange, Failure, Report, Side, Stage, Transport, Trust,
+    link::{Link, udp_socket},
+};
 
 /// More than any datagram or one read of a stream holds.
 const READ_LEN: usize = 4_096;
@@ -23,7 +29,8 @@ pub struct Target {
     /// Who the probe's two clients say they are: two users, where one may not allocate twice.
     pub credentials: [Credentials; 2],
     /// The last stage: [`Stage::Binding`] for a server that only tells its clients their addresses,
-    /// where credentials do not matter; [`Stage::Refresh`] for all.
+    /// where credentials do not matter; [`Stage::Refresh`] for what the relay can try with itself;
+    /// [`Stage::PeerEcho`] for all.
     pub last: Stage,
     /// How long the probe may take, the end of its allocations excepted: that may take another half
     /// second.
@@ -64,7 +71,8 @@ pub async fn echo(target: &Target) -> Result<Report, Failure> {
         .map_err(connect_failure)?;
     let now = Instant::now();
     let exchange = Exchange::new(target, random, now.into_std(), now - started);
-    drive(exchange, links).await
+    let outside = udp_socket(target).await.map_err(|error| connect_failure(error.into()))?;
+    drive(exchange, links, &outside).await
 }
 
 fn random() -> Result<[[u8; 32]; 4], Cause> {
@@ -80,10 +88,19 @@ async fn connect(target: &Target) -> Result<[Link; 2], Cause> {
     Ok([Link::connect(target).await?, Link::connect(target).await?])
 }
 
-async fn drive(mut exchange: Exchange, mut links: [Link; 2]) -> Result<Report, Failure> {
+async fn drive(
+    mut exchange: Exchange,
+    mut links: [Link; 2],
+    outside: &UdpSocket,
+) -> Result<Report, Failure> {
     let mut buffers = [[0; READ_LEN]; 2];
+    let mut datagram = [0; READ_LEN];
     loop {
         flush(&mut exchange, &mut links).await;
+        while let Some((relayed, payload)) = exchange.poll_outside() {
+            // What cannot be sent does not arrive.
+            let _lost = outside.send_to(&payload, relayed).await;
+        }
         if let Some(outcome) = exchange.outcome(Instant::now().into_std()) {
             links.iter_mut().for_each(Link::say_goodbye);
             return outcome;
@@ -94,6 +111,13 @@ async fn drive(mut exchange: Exchange, mut links: [Link; 2]) -> Result<Report, F
         let (side, read) = tokio::select! {
             read = link_a.read(buffer_a) => (Side::A, read),
             read = link_b.read(buffer_b) => (Side::B, read),
+            received = outside.recv_from(&mut datagram) => {
+                // An ICMP error of an earlier datagram says no more than that it did not arrive.
+                if let Ok((len, from)) = received {
+                    exchange.handle_outside(Instant::now().into_std(), from, &datagram[..len]);
+                }
+                continue;
+            }
             () = sleep_until(due) => {
                 exchange.handle_timeout(Instant::now().into_std());
                 continue;

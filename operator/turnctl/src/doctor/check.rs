@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustls::{
     client::danger::ServerCertVerifier,
     crypto::aws_lc_rs::default_provider,
@@ -52,9 +52,10 @@ impl Trusted {
     /// # Errors
     /// When they are no certificates.
     pub(super) fn new(more: Option<&[u8]>) -> anyhow::Result<Self> {
-        let more =
-            more.map(|pem| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>());
-        let more = more.transpose().context("no certificates in PEM")?.unwrap_or_default();
+        let more = match more {
+            None => Vec::new(),
+            Some(pem) => authorities(pem).context("no certificates in PEM")?,
+        };
         let verifier = Verifier::new_with_extra_roots(more, Arc::new(default_provider()))?;
         Ok(Self(Arc::new(verifier)))
     }
@@ -66,6 +67,12 @@ impl Trusted {
         };
         Ok(Trust::in_name(Arc::clone(&self.0), name)?)
     }
+}
+
+fn authorities(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
+    ensure!(!certificates.is_empty(), "it holds none");
+    Ok(certificates)
 }
 
 /// What tries.
@@ -161,7 +168,7 @@ impl Checker {
             server: address,
             transport: url.transport,
             credentials: [credentials.clone(), credentials],
-            last: if url.relays { Stage::Refresh } else { Stage::Binding },
+            last: if url.relays { Stage::PeerEcho } else { Stage::Binding },
             limit: self.limit,
             bind: None,
             relayed_at: None,

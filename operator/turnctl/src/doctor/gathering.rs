@@ -99,7 +99,9 @@ fn time_of_failure(browser: &Browser, failure: &Failure) -> Option<Duration> {
         | Stage::ChannelBind
         | Stage::ChannelEcho
         | Stage::LargeEcho
-        | Stage::Refresh => Some(before),
+        | Stage::Refresh
+        | Stage::PeerPermission
+        | Stage::PeerEcho => Some(before),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The stages in the table: a heading, and which of them count for it.
-const COLUMNS: [(&str, &[Stage]); 8] = [
+const COLUMNS: [(&str, &[Stage]); 9] = [
     ("CONNECT", &[Stage::Connect]),
     ("BINDING", &[Stage::Binding]),
     ("ALLOCATE", &[Stage::Allocate]),
@@ -22,6 +22,7 @@ const COLUMNS: [(&str, &[Stage]); 8] = [
     ("CHANNEL", &[Stage::ChannelBind, Stage::ChannelEcho]),
     ("1200 B", &[Stage::LargeEcho]),
     ("REFRESH", &[Stage::Refresh]),
+    ("PORTS", &[Stage::PeerPermission, Stage::PeerEcho]),
 ];
 
 /// All that was found.
@@ -122,7 +123,7 @@ impl Diagnosis {
                 Some([relayed, _]) => ('✓', format!("relays from {}", relayed.ip())),
                 None => ('✓', format!("sees {}", report.mapped[0])),
             },
-            (_, None) => ('-', String::new()),
+            (_, None) => ('-', "relay ports not tried: UDP does not leave here".to_owned()),
         };
         let _in_memory = write!(text, "{mark} {:width$}  {:addresses$}", check.url, address(check));
         let (passed, failed) = stages(check);

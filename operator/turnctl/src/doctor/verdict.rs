@@ -75,8 +75,20 @@ pub(super) fn of(check: &Check, all: &[Check], now: Timestamp) -> Option<Verdict
             let remedy = "publish an address for the name, or correct it";
             Some(Verdict::new(Reason::NameUnresolved, says, remedy))
         }
+        Outcome::Failed(failure) if is_own_network(failure, all) => None,
         Outcome::Failed(failure) => Some(of_failure(failure, check, all, now)),
     }
+}
+
+/// Whether relay ports could not be tried because no UDP leaves this network: where it was tried, it
+/// was answered nowhere.
+fn is_own_network(failure: &Failure, all: &[Check]) -> bool {
+    let is_udp = |transport| matches!(transport, Transport::Udp | Transport::Dtls);
+    let tried = |check: &&Check| check.parsed.as_ref().is_some_and(|url| is_udp(url.transport));
+    let mut tried = all.iter().filter(tried).peekable();
+    matches!(*failure.cause, Cause::NotFromOutside { .. })
+        && tried.peek().is_some()
+        && tried.all(|check| answered(&check.outcome).is_none())
 }
 
 fn of_failure(failure: &Failure, check: &Check, all: &[Check], now: Timestamp) -> Verdict {
@@ -131,6 +143,14 @@ fn of_failure(failure: &Failure, check: &Check, all: &[Check], now: Timestamp) -
                 to.ip(),
                 from.port(),
                 to.port()
+            );
+            Verdict::new(Reason::RelayRangeBlocked, cause, remedy)
+        }
+        Cause::NotFromOutside { relayed, .. } | Cause::NotToOutside { relayed, .. } => {
+            let remedy = format!(
+                "open the range of relay ports of {} for UDP, in and out: {} was tried",
+                relayed.ip(),
+                relayed.port()
             );
             Verdict::new(Reason::RelayRangeBlocked, cause, remedy)
         }
@@ -197,9 +217,8 @@ fn refusal(code: u16, failure: &Failure, username: Option<&str>, now: Timestamp)
     let over = username.and_then(expiry).filter(|expiry| *expiry <= now);
     match (code, failure.stage, over) {
         (401, _, Some(expiry)) => {
-            let ago = now.duration_since(expiry);
             let says =
-                format!("{cause}; by the clock of this machine the credential ended {ago:#} ago");
+                format!("{cause}; by the clock of this machine the credential ended at {expiry}");
             let remedy = "mint a new one; if it is new, set the clock of who mints it";
             Verdict::new(Reason::CredentialExpired, says, remedy)
         }
@@ -250,7 +269,8 @@ pub(super) fn advice(checks: &[Check], now: Timestamp) -> Vec<Advice> {
     for check in checks {
         let of_url = check.parsed.iter().flat_map(IceUrl::advice);
         let of_url = of_url.map(|(says, remedy)| (says.to_owned(), remedy));
-        for (observation, remedy) in of_url.chain(short_lived(check, now)) {
+        let more = short_lived(check, now).into_iter().chain(denied(check));
+        for (observation, remedy) in of_url.chain(more) {
             let url = check.url.clone();
             let found = Advice { url, observation, remedy };
             if !advice.contains(&found) {
@@ -259,6 +279,19 @@ pub(super) fn advice(checks: &[Check], now: Timestamp) -> Vec<Advice> {
         }
     }
     advice
+}
+
+/// A relay that would not relay to this machine.
+fn denied(check: &Check) -> Option<(String, &'static str)> {
+    let Outcome::Works(report) = &check.outcome else { return None };
+    let is_tried = report.stages.iter().any(|timing| timing.stage == Stage::PeerEcho);
+    (report.relayed.is_some() && !is_tried).then(|| {
+        let says = format!(
+            "the relay denies {} as a peer (403), so its relay ports were not tried from here",
+            report.mapped[0].ip()
+        );
+        (says, "try from a machine with a public address")
+    })
 }
 
 fn short_lived(check: &Check, now: Timestamp) -> Option<(String, &'static str)> {

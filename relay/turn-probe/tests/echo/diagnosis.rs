@@ -38,7 +38,12 @@ fn address(text: &str) -> SocketAddr {
 
 /// Runs a probe against a relay with a flaw, in a time of its own. Also says when it ended.
 fn probe(flaw: Flaw) -> (Result<Report, Failure>, Relay, Duration) {
-    let target = target(address("198.51.100.7:3478"), Transport::Udp);
+    probe_until(flaw, Stage::PeerEcho)
+}
+
+fn probe_until(flaw: Flaw, last: Stage) -> (Result<Report, Failure>, Relay, Duration) {
+    let target = Target { last, ..target(address("198.51.100.7:3478"), Transport::Udp) };
+    let outside = address("203.0.113.1:3333");
     let clients = [address("203.0.113.1:1111"), address("203.0.113.2:2222")];
     let start = Instant::now();
     let mut now = start;
@@ -48,9 +53,19 @@ fn probe(flaw: Flaw) -> (Result<Report, Failure>, Relay, Duration) {
     loop {
         while let Some((side, message)) = exchange.poll_transmit() {
             now += Duration::from_millis(1);
+            let out = relay.sent_out(clients[side as usize], &message);
+            if let Some((relayed, _, payload)) = out.filter(|(_, to, _)| *to == outside) {
+                exchange.handle_outside(now, relayed, &payload);
+            }
             for (to, message) in relay.handle(clients[side as usize], &message) {
                 let side = if to == clients[0] { Side::A } else { Side::B };
                 exchange.handle_input(now, side, &message);
+            }
+        }
+        while let Some((relayed, payload)) = exchange.poll_outside() {
+            if let Some((to, message)) = relay.handle_peer(outside, relayed, &payload) {
+                assert_eq!(to, clients[0]);
+                exchange.handle_input(now, Side::A, &message);
             }
         }
         if let Some(outcome) = exchange.outcome(now) {
@@ -90,6 +105,8 @@ fn a_good_relay() {
             Stage::ChannelEcho,
             Stage::LargeEcho,
             Stage::Refresh,
+            Stage::PeerPermission,
+            Stage::PeerEcho,
         ]
     );
     assert_eq!((relay.allocations(), relay.released), (0, 2));
@@ -130,6 +147,43 @@ fn closed_relay_ports() {
     let (stage, cause) = failure(Flaw::NoChannelData);
     assert_eq!(stage, Stage::ChannelEcho);
     assert!(matches!(cause, Cause::NotRelayed { .. }), "{cause:?}");
+}
+
+#[test]
+fn relay_ports_that_are_closed_to_others_only() {
+    let relayed = address("192.0.2.1:61000");
+    let (stage, cause) = failure(Flaw::ClosedToOutside);
+    assert_eq!(stage, Stage::PeerEcho);
+    assert!(
+        matches!(cause, Cause::NotFromOutside { relayed: to, .. } if to == relayed),
+        "{cause:?}"
+    );
+    let (stage, cause) = failure(Flaw::SendsNothingOut);
+    assert_eq!(stage, Stage::PeerEcho);
+    assert!(matches!(cause, Cause::NotToOutside { relayed: to, .. } if to == relayed), "{cause:?}");
+}
+
+#[test]
+fn a_relay_whose_rules_deny_the_prober_as_a_peer_has_passed_what_could_be_tried() {
+    let (outcome, relay, _) = probe(Flaw::DeniesOutside);
+    let report = outcome.expect("the rules are the operator's");
+    assert_eq!(report.stages.last().map(|timing| timing.stage), Some(Stage::Refresh));
+    assert_eq!(relay.released, 2);
+}
+
+#[test]
+fn long_datagrams_that_are_dropped() {
+    let (stage, cause) = failure(Flaw::DropsLong);
+    assert_eq!(stage, Stage::LargeEcho);
+    assert!(matches!(cause, Cause::NotRelayed { len: 1_200, .. }), "{cause:?}");
+}
+
+#[test]
+fn a_server_is_asked_for_no_more_than_was_wanted() {
+    let (outcome, relay, _) = probe_until(Flaw::SilentToAllocate, Stage::Binding);
+    let report = outcome.expect("it tells addresses");
+    assert_eq!(report.relayed, None);
+    assert_eq!((relay.allocations(), relay.released), (0, 0));
 }
 
 #[test]

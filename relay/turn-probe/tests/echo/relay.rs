@@ -36,6 +36,14 @@ pub(crate) enum Flaw {
     IndicationsOnly,
     /// It loses some datagrams.
     Lossy,
+    /// Nothing long comes through.
+    DropsLong,
+    /// Nothing comes through its relay ports from elsewhere.
+    ClosedToOutside,
+    /// It sends nothing elsewhere.
+    SendsNothingOut,
+    /// Its rules deny peers elsewhere.
+    DeniesOutside,
 }
 
 /// One client, as the relay knows it.
@@ -91,6 +99,32 @@ impl Relay {
         self.answer(from, &message).map(|answer| (from, answer)).into_iter().collect()
     }
 
+    /// What a datagram from elsewhere to a relayed address leads to.
+    pub(crate) fn handle_peer(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &[u8],
+    ) -> Option<(SocketAddr, Vec<u8>)> {
+        let client = self.clients.iter().find(|(_, client)| client.relayed == Some(to));
+        let (client, _) = client.filter(|_| self.flaw != Flaw::ClosedToOutside)?;
+        Some((*client, indication(from, payload)))
+    }
+
+    /// What a message of a client sends elsewhere: from which relayed address, to whom, and what.
+    pub(crate) fn sent_out(
+        &self,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
+        let message = Message::decode(bytes).ok().filter(|found| found.method() == Method::SEND)?;
+        let XorPeerAddress(peer) = message.get().ok()??;
+        let Data(payload) = message.get().ok()??;
+        let relayed = self.clients.get(&from)?.relayed?;
+        let is_elsewhere = peer.ip() != relayed.ip() && self.flaw != Flaw::SendsNothingOut;
+        is_elsewhere.then(|| (relayed, peer, payload.to_vec()))
+    }
+
     fn answer(&mut self, from: SocketAddr, request: &Message<'_>) -> Option<Vec<u8>> {
         if request.method() == Method::BINDING {
             return Some(write(request, Class::Success, None, |writer| {
@@ -136,6 +170,12 @@ impl Relay {
                 client.relayed = None;
                 self.released += 1;
             }
+            Method::CREATE_PERMISSION if self.flaw == Flaw::DeniesOutside => {
+                let Ok(Some(XorPeerAddress(peer))) = request.get() else { return Err(400) };
+                if client.relayed.is_none_or(|relayed| relayed.ip() != peer.ip()) {
+                    return Err(403);
+                }
+            }
             Method::CHANNEL_BIND => {
                 let Ok(Some(Channel(number))) = request.get() else { return Err(400) };
                 let Ok(Some(XorPeerAddress(peer))) = request.get() else { return Err(400) };
@@ -162,7 +202,11 @@ impl Relay {
             Flaw::RelaysOneWay => source.port() != 61_000,
             // Twice the way there, and once the way back; then once each.
             Flaw::Lossy => [1, 2, 4, 7, 9].contains(&self.relayed_datagrams),
+            Flaw::DropsLong => payload.len() > 1_000,
             Flaw::None
+            | Flaw::ClosedToOutside
+            | Flaw::SendsNothingOut
+            | Flaw::DeniesOutside
             | Flaw::Silent
             | Flaw::SilentToAllocate
             | Flaw::OneAllocation
@@ -201,7 +245,7 @@ fn channel_data(number: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 fn indication(peer: SocketAddr, payload: &[u8]) -> Vec<u8> {
-    let mut buffer = vec![0; 1_024];
+    let mut buffer = vec![0; 2_048];
     let id = TransactionId([5; 12]);
     let len = MessageWriter::new(&mut buffer, Class::Indication, Method::DATA, id)
         .put(&XorPeerAddress(peer))

@@ -5,6 +5,7 @@ mod certificate;
 mod chromium;
 mod coturn;
 mod coturn_server;
+mod doctor;
 mod flood;
 mod nat_discovery;
 mod network;
@@ -35,6 +36,13 @@ const COTURN_SERVER: &[Requirement] = &[Requirement::Program("turnserver", "cotu
 
 /// Hosts of a test's own.
 const HOSTS: &[Requirement] = &[Requirement::Root, Requirement::Program("ip", "iproute2")];
+
+/// The same, and a firewall.
+const FIREWALL: &[Requirement] = &[
+    Requirement::Root,
+    Requirement::Program("ip", "iproute2"),
+    Requirement::Program("nft", "nftables"),
+];
 
 /// coturn's client that finds out how a NAT behaves.
 const NAT_DISCOVERY: &[Requirement] = &[Requirement::Program("turnutils_natdiscovery", "coturn")];
@@ -147,6 +155,10 @@ fn main() -> ExitCode {
         trial("up_prints_ice_servers_that_work", COTURN, coturn::printed_credential),
         trial("up_names_a_port_that_is_taken", &[], up::port_taken),
         trial("up_names_a_wrong_field", &[], up::wrong_field),
+        trial("doctor_finds_nothing_wrong_with_a_relay", &[], doctor::finds_nothing_wrong),
+        trial("doctor_names_what_is_wrong", &[], doctor::names_what_is_wrong),
+        trial("doctor_refuses_bad_input", &[], doctor::refuses_bad_input),
+        trial("doctor_names_what_a_firewall_drops", FIREWALL, doctor::names_what_a_firewall_drops),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
