@@ -5,6 +5,7 @@ mod check;
 mod gathering;
 mod ice_servers;
 mod ice_url;
+mod relay_ports;
 mod report;
 mod verdict;
 

@@ -30,6 +30,7 @@ mod node;
 mod options;
 mod pki;
 mod processes;
+mod programs;
 pub mod requirement;
 
 pub use binaries::{Binaries, SANDBOX_IMAGE};
@@ -40,3 +41,4 @@ pub use leftovers::sweep;
 pub use node::Node;
 pub use options::{Options, Placement};
 pub use processes::{Running, output};
+pub use programs::program;

@@ -1,6 +1,12 @@
 //! Trying: each URL over each of its addresses.
 
-use std::{collections::BTreeMap, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use rustls::{
@@ -17,7 +23,15 @@ use turn_probe::{
 use super::{
     ice_servers::IceServer,
     ice_url::{Host, IceUrl, Malformed},
+    relay_ports::{self, Ports},
 };
+
+/// All that was found.
+pub(super) struct Findings {
+    pub(super) checks: Vec<Check>,
+    /// Of each address that relays.
+    pub(super) relay_ports: BTreeMap<IpAddr, Ports>,
+}
 
 /// What became of one URL over one address.
 #[derive(Debug, Clone)]
@@ -92,6 +106,10 @@ struct Attempt {
 }
 
 impl Attempt {
+    fn target(&self) -> Option<Target> {
+        self.target.as_ref().ok().map(|target| Target::clone(target))
+    }
+
     fn ended(self, outcome: Outcome) -> Check {
         let Self { url, username, parsed, address, target: _ } = self;
         Check { url, username, parsed, address, outcome }
@@ -99,15 +117,19 @@ impl Attempt {
 }
 
 impl Checker {
-    /// Tries all of them at once; the results are in the order in which the URLs are given out.
-    pub(super) async fn check(&self, servers: &[IceServer]) -> Vec<Check> {
+    /// Tries all of them at once, and then more of the relay ports; the results are in the order in
+    /// which the URLs are given out.
+    pub(super) async fn check(&self, servers: &[IceServer]) -> Findings {
         let mut attempts = Vec::new();
         for server in servers {
             for url in &server.urls {
                 attempts.extend(self.attempts(server, url).await);
             }
         }
-        try_all(attempts).await
+        let targets: Vec<_> = attempts.iter().map(Attempt::target).collect();
+        let checks = try_all(attempts).await;
+        let relay_ports = relay_ports::sample(&checks, &targets).await;
+        Findings { checks, relay_ports }
     }
 
     /// One for each address.
@@ -200,8 +222,7 @@ fn usable(server: &IceServer, url: &str) -> Result<IceUrl, Malformed> {
 async fn try_all(attempts: Vec<Attempt>) -> Vec<Check> {
     let mut running = JoinSet::new();
     for (index, attempt) in attempts.iter().enumerate() {
-        if let Ok(target) = &attempt.target {
-            let target = Target::clone(target);
+        if let Some(target) = attempt.target() {
             running.spawn(async move { (index, echo(&target).await) });
         }
     }

@@ -1,14 +1,15 @@
 //! What is printed.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, net::IpAddr, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use turn_probe::{Stage, Timing};
 
 use super::{
-    check::{Check, Outcome},
+    check::{Check, Findings, Outcome},
     gathering::{self, Gathering},
+    relay_ports::Ports,
     verdict::{self, Advice, Reason, Verdict},
 };
 
@@ -28,6 +29,7 @@ const COLUMNS: [(&str, &[Stage]); 9] = [
 /// All that was found.
 pub(super) struct Diagnosis {
     checks: Vec<Check>,
+    relay_ports: BTreeMap<IpAddr, Ports>,
     verdicts: Vec<Option<Verdict>>,
     advice: Vec<Advice>,
     gathering: Vec<Gathering>,
@@ -59,19 +61,24 @@ struct Passed {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Json<'a> {
     well: bool,
     checks: Vec<Row<'a>>,
+    /// By the address that relays.
+    relay_ports: &'a BTreeMap<IpAddr, Ports>,
     advice: &'a [Advice],
     gathering: &'a [Gathering],
 }
 
 impl Diagnosis {
-    pub(super) fn new(checks: Vec<Check>) -> Self {
+    pub(super) fn new(findings: Findings) -> Self {
         let now = Timestamp::now();
-        let verdicts = checks.iter().map(|check| verdict::of(check, &checks, now)).collect();
-        let (advice, gathering) = (verdict::advice(&checks, now), gathering::of(&checks));
-        Self { checks, verdicts, advice, gathering }
+        let checks = &findings.checks;
+        let verdicts = checks.iter().map(|check| verdict::of(check, &findings, now)).collect();
+        let (advice, gathering) = (verdict::advice(checks, now), gathering::of(checks));
+        let Findings { checks, relay_ports } = findings;
+        Self { checks, relay_ports, verdicts, advice, gathering }
     }
 
     /// Whether something works, and nothing is wrong.
@@ -87,7 +94,8 @@ impl Diagnosis {
     pub(super) fn json(&self) -> anyhow::Result<String> {
         let checks = self.rows().map(|(check, verdict)| row(check, verdict)).collect();
         let (advice, gathering) = (&self.advice[..], &self.gathering[..]);
-        Ok(serde_json::to_string(&Json { well: self.is_well(), checks, advice, gathering })?)
+        let (well, relay_ports) = (self.is_well(), &self.relay_ports);
+        Ok(serde_json::to_string(&Json { well, checks, relay_ports, advice, gathering })?)
     }
 
     /// A table to look at, and what to change.

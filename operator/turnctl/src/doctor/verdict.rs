@@ -7,8 +7,9 @@ use serde::Serialize;
 use turn_probe::{AnswerFailure, Cause, Failure, Stage, Transport};
 
 use super::{
-    check::{Check, Outcome},
+    check::{Check, Findings, Outcome},
     ice_url::{IceUrl, Malformed},
+    relay_ports::{self, Ports},
 };
 
 /// A credential that ends sooner does not last for a call to be set up again.
@@ -42,6 +43,7 @@ pub(super) enum Reason {
     QuotaReached,
     RelayFull,
     RelayRangeBlocked,
+    RelayRangePartiallyBlocked,
     #[serde(rename = "PathMTUTooSmall")]
     PathMtuTooSmall,
     AddressMismatch,
@@ -65,7 +67,11 @@ impl Verdict {
 }
 
 /// What is wrong with a check, in the light of all; none if it works, or was not tried.
-pub(super) fn of(check: &Check, all: &[Check], now: Timestamp) -> Option<Verdict> {
+pub(super) fn of(check: &Check, findings: &Findings, now: Timestamp) -> Option<Verdict> {
+    let all = &findings.checks[..];
+    if let Some(verdict) = partly_closed(check, findings) {
+        return Some(verdict);
+    }
     match &check.outcome {
         Outcome::Works(_) | Outcome::NoRoute => None,
         Outcome::Unusable(Malformed { says, remedy }) => {
@@ -78,6 +84,22 @@ pub(super) fn of(check: &Check, all: &[Check], now: Timestamp) -> Option<Verdict
         Outcome::Failed(failure) if is_own_network(failure, all) => None,
         Outcome::Failed(failure) => Some(of_failure(failure, check, all, now)),
     }
+}
+
+/// A relay some of whose ports are open, and some not: calls fail now and then.
+fn partly_closed(check: &Check, findings: &Findings) -> Option<Verdict> {
+    let (relayed, _) = relay_ports::tried(&check.outcome)?;
+    let ports = findings.relay_ports.get(&relayed.ip())?;
+    let Ports { open, closed } = ports;
+    if open.is_empty() || closed.is_empty() {
+        return None;
+    }
+    let seen = format!(
+        "of the relay ports of {}, {open:?} are open from here, {closed:?} not",
+        relayed.ip()
+    );
+    let remedy = format!("open the whole range of relay ports of {} for UDP", relayed.ip());
+    Some(Verdict::new(Reason::RelayRangePartiallyBlocked, seen, remedy))
 }
 
 /// Whether relay ports could not be tried because no UDP leaves this network: where it was tried, it
@@ -284,7 +306,7 @@ pub(super) fn advice(checks: &[Check], now: Timestamp) -> Vec<Advice> {
 /// A relay that would not relay to this machine.
 fn denied(check: &Check) -> Option<(String, &'static str)> {
     let Outcome::Works(report) = &check.outcome else { return None };
-    let is_tried = report.stages.iter().any(|timing| timing.stage == Stage::PeerEcho);
+    let is_tried = relay_ports::tried(&check.outcome).is_some();
     (report.relayed.is_some() && !is_tried).then(|| {
         let says = format!(
             "the relay denies {} as a peer (403), so its relay ports were not tried from here",

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     certificate::Certificate,
-    program::free_port,
+    ports::free_port,
     relay::{self, Relay},
     up::{self, Up},
 };

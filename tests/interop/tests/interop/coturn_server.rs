@@ -10,7 +10,7 @@ use std::{
 use anyhow::ensure;
 use tempfile::TempDir;
 
-use crate::{certificate::Certificate, program::free_port, relay::SECRET, unauthenticated::marker};
+use crate::{certificate::Certificate, ports::free_port, relay::SECRET, unauthenticated::marker};
 
 /// How long the start may take, on a busy machine.
 const START_WITHIN: Duration = Duration::from_secs(20);

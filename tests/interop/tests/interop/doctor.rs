@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     certificate::Certificate,
     network::{Host, two_hosts},
-    program::{self, free_port},
+    ports::free_port,
     relay::{Relay, credentials},
     up::Up,
 };
@@ -28,7 +28,7 @@ fn doctor(ice_servers: &Value, options: &[&str]) -> anyhow::Result<(Value, Optio
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("ice-servers.json");
     std::fs::write(&file, ice_servers.to_string())?;
-    let output = Command::new(program::path("turnctl")?)
+    let output = Command::new(cluster::program("turnctl")?)
         .args(["doctor", "--output", "json", "--timeout", TIMEOUT, "--ice-servers"])
         .arg(&file)
         .args(options)
@@ -134,7 +134,7 @@ pub(crate) fn names_what_is_wrong() -> anyhow::Result<()> {
 
 /// Input that makes no sense is exit code 2, and says what would.
 pub(crate) fn refuses_bad_input() -> anyhow::Result<()> {
-    let path = program::path("turnctl")?;
+    let path = cluster::program("turnctl")?;
     for (arguments, input, expected) in [
         (&["--ice-servers", "-"][..], "{\"iceServers\": [{\"urls\": 7}]}", "iceServers[0].urls: 7"),
         (&["--ice-servers", "-"], "{\"iceServers\": []}", "empty"),
@@ -187,9 +187,11 @@ pub(crate) fn names_what_a_firewall_drops() -> anyhow::Result<()> {
     let see = || outside.run(|| Ok(doctor(&ice_servers, &[])?.0));
     // Nobody believes its certificate; whether the port is open shows all the same.
     let (works, distrusted) = ("works", "CertificateInvalid");
+    let partly = "RelayRangePartiallyBlocked";
     let cases = [
         (String::new(), [works, works, distrusted]),
         (format!("udp dport {port} drop"), ["UDPBlocked", works, distrusted]),
+        ("udp dport 61500-61999 drop".to_owned(), [partly, partly, distrusted]),
         (
             "udp dport 61000-61999 drop".to_owned(),
             ["RelayRangeBlocked", "RelayRangeBlocked", distrusted],

@@ -9,7 +9,7 @@ mod doctor;
 mod flood;
 mod nat_discovery;
 mod network;
-mod program;
+mod ports;
 mod python;
 mod relay;
 mod turn_client;

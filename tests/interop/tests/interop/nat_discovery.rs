@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::ensure;
 use serde_json::json;
 
-use crate::{program::free_port, relay::Relay};
+use crate::{ports::free_port, relay::Relay};
 
 /// The client changes the server's address and port, and gets padding back.
 pub(crate) fn learns_that_there_is_no_nat() -> anyhow::Result<()> {

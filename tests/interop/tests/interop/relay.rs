@@ -13,10 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use turn_auth::{Secret, TimeLimitedCredential, UnixSeconds};
 
-use crate::{
-    certificate::Certificate,
-    program::{self, free_port},
-};
+use crate::{certificate::Certificate, ports::free_port};
 
 /// The shared secret of all relays.
 pub(crate) const SECRET: &str = "north-by-northwest";
@@ -52,7 +49,7 @@ impl Relay {
             fs::write(folder.path().join(name), text)?;
         }
         fs::write(&config, configuration(&folder, ports, more).to_string())?;
-        let child = Command::new(program::path("turn-relay")?)
+        let child = Command::new(cluster::program("turn-relay")?)
             .arg("--config")
             .arg(config)
             .stdout(Stdio::null())

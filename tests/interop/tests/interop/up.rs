@@ -11,10 +11,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::{
-    certificate::Certificate,
-    program::{self, free_port},
-};
+use crate::{certificate::Certificate, ports::free_port};
 
 /// The shared secret of the manifests.
 pub(crate) const SECRET: &str = "north-by-northwest";
@@ -159,7 +156,7 @@ fn manifest(port: u16, admin: u16, more: &str) -> anyhow::Result<NamedTempFile> 
 
 /// The command.
 fn turnctl(manifest: &NamedTempFile) -> anyhow::Result<Command> {
-    let mut command = Command::new(program::path("turnctl")?);
+    let mut command = Command::new(cluster::program("turnctl")?);
     command.args(["up", "--output", "json", "--file"]).arg(manifest.path());
     Ok(command)
 }

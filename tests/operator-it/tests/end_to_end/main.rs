@@ -6,6 +6,7 @@
 mod chart;
 mod children;
 mod conflicts;
+mod doctor;
 mod draining;
 mod fleet;
 mod harness;
@@ -48,6 +49,7 @@ fn trials() -> Vec<Trial> {
     let mut trials = harness::trials();
     trials.extend(chart::install_trials());
     trials.extend(relaying::trials());
+    trials.extend(doctor::trials());
     trials.extend(children::trials());
     trials.extend(refusals::trials());
     trials.extend(conflicts::trials());

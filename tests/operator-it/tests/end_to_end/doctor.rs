@@ -1,0 +1,105 @@
+//! What `turnctl doctor` says to somebody in the clients' network, while one of two relays is closed
+//! to it in one way after the other.
+
+use std::{io::Write as _, net::Ipv4Addr, process::Stdio};
+
+use anyhow::{Context, Result, ensure};
+use cluster::Cluster;
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::{NODES, fleet, on_cluster};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![on_cluster(
+        "doctor::it_names_what_is_dropped_on_one_node_and_finds_nothing_wrong_with_the_other",
+        NODES,
+        names_what_is_dropped,
+    )]
+}
+
+/// Where the client is told to go: over UDP and over TCP.
+fn urls(relay: Ipv4Addr) -> [String; 2] {
+    ["udp", "tcp"].map(|transport| format!("turn:{relay}:3478?transport={transport}"))
+}
+
+fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
+    fleet::edge(cluster)?;
+    let client = cluster.client_host("client")?.address();
+    let peers = format!("{}, {client}/32", fleet::allowed_peers(cluster)?);
+    cluster.apply(&fleet::edge_manifest(&peers, ""))?;
+    let server = fleet::wait_ready(cluster, fleet::EDGE)?;
+    let closed = cluster.node(0)?;
+    let other = cluster.node(1)?.address();
+    let all = [urls(closed.address()), urls(other)].concat();
+    let ice_servers = mint(&server.secret(cluster)?, &all)?;
+    let good = ["works"; 2];
+    let is_seen = |expected: [&str; 2]| {
+        let expected = [expected, good].concat();
+        cluster::deadline::until(&format!("{expected:?}"), fleet::CONVERGE_LIMIT, || {
+            let diagnosis = diagnose(cluster, &ice_servers)?;
+            let reasons = reasons(&diagnosis);
+            ensure!(reasons == expected, "it says {reasons:?}: {diagnosis:#}");
+            Ok(Some(()))
+        })
+    };
+    // The new peers are on their way to the relays.
+    is_seen(good)?;
+    for (rule, expected) in [
+        ("udp dport 3478 drop", ["ListenerPortBlocked", "works"]),
+        ("udp dport 61000-65535 drop", ["RelayRangeBlocked"; 2]),
+        ("udp dport 61000-63267 drop", ["RelayRangePartiallyBlocked"; 2]),
+        ("tcp dport 3478 drop", ["works", "ListenerPortBlocked"]),
+        ("drop", ["ListenerPortBlocked"; 2]),
+        ("meta length > 1228 drop", ["PathMTUTooSmall"; 2]),
+    ] {
+        closed.nft(&format!(
+            "table ip incident {{\nchain input {{\ntype filter hook input priority filter\n\
+             ip saddr {client} {rule}\n}}\n}}"
+        ))?;
+        let seen = is_seen(expected).with_context(|| rule.to_owned());
+        closed.nft("delete table ip incident")?;
+        seen?;
+    }
+    is_seen(good)
+}
+
+/// The `iceServers` that `turnctl credentials` mints.
+fn mint(secret: &str, urls: &[String]) -> Result<String> {
+    let mut command = std::process::Command::new(cluster::program("turnctl")?);
+    command.args(["credentials", "--secret-file", "-", "--user", "doctor", "--output", "json"]);
+    command.args(urls.iter().flat_map(|url| ["--url", url]));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    child.stdin.take().context("no input")?.write_all(secret.as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "turnctl credentials: {}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What the doctor says in the client's network.
+fn diagnose(cluster: &Cluster, ice_servers: &str) -> Result<Value> {
+    let program = cluster::program("turnctl")?;
+    let program = program.to_str().context("a path")?;
+    let mut child = cluster
+        .client_host("client")?
+        .command(program)
+        .args(["doctor", "--ice-servers", "-", "--output", "json", "--timeout", "4s"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().context("no input")?.write_all(ice_servers.as_bytes())?;
+    let output = child.wait_with_output()?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("no JSON, but {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The reason that it gives for each URL; `works` where there is none.
+fn reasons(diagnosis: &Value) -> Vec<String> {
+    let checks = diagnosis["checks"].as_array().into_iter().flatten();
+    let reason = |check: &Value| {
+        let text = check["reason"].as_str().or(check["result"].as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    checks.map(reason).collect()
+}
