@@ -24,6 +24,8 @@ pub(crate) struct SecureDatagrams {
     due: Instant,
     messages: VecDeque<Vec<u8>>,
     state: State,
+    /// Whether the server has answered at all.
+    is_answered: bool,
     peer: IpAddr,
     /// What is wrong with the certificate.
     fault: Option<Cause>,
@@ -36,6 +38,13 @@ enum State {
     Distrusted,
     Connected,
     Closed,
+}
+
+/// Whether a server's answer may begin with it: an alert or a part of a handshake, not encrypted. What
+/// is left of an association that had this port before is neither (RFC 6347, section 4.1.2.7), and the
+/// library would take it for a server that speaks no DTLS.
+fn may_begin(datagram: &[u8]) -> bool {
+    matches!(datagram, [21 | 22, _, _, 0, 0, ..])
 }
 
 fn handshake_failed(error: impl std::fmt::Display) -> Cause {
@@ -61,7 +70,8 @@ impl SecureDatagrams {
         dtls.handle_timeout(now.into_std()).map_err(handshake_failed)?;
         let (messages, state) = (VecDeque::new(), State::Handshaking);
         let peer = socket.peer_addr()?.ip();
-        let mut link = Self { socket, dtls, due: now, messages, state, peer, fault: None };
+        let mut link =
+            Self { socket, dtls, due: now, messages, state, is_answered: false, peer, fault: None };
         link.drain(Some(trust))?;
         loop {
             match link.state {
@@ -82,8 +92,11 @@ impl SecureDatagrams {
         };
         let now = Instant::now().into_std();
         self.dtls.handle_timeout(now).map_err(handshake_failed)?;
-        if let Some(len) = received {
-            self.dtls.handle_packet(&datagram[..len]).map_err(handshake_failed)?;
+        let received = received.map(|len| &datagram[..len]);
+        if let Some(datagram) = received.filter(|datagram| self.is_answered || may_begin(datagram))
+        {
+            self.is_answered = true;
+            self.dtls.handle_packet(datagram).map_err(handshake_failed)?;
         }
         self.drain(trust)
     }
@@ -149,5 +162,22 @@ impl SecureDatagrams {
         if self.dtls.close().is_ok() {
             let _gone_anyway = self.drain(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_an_earlier_association_begins_none() {
+        // A HelloVerifyRequest, and an alert.
+        assert!(may_begin(&[22, 0xFE, 0xFF, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3]));
+        assert!(may_begin(&[21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 70]));
+        // Data and an alert of DTLS 1.2, a record of DTLS 1.3, and nothing.
+        assert!(!may_begin(&[23, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 9, 0, 4]));
+        assert!(!may_begin(&[21, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 9, 0, 4]));
+        assert!(!may_begin(&[0x2F, 0, 1, 0, 20]));
+        assert!(!may_begin(&[]));
     }
 }
