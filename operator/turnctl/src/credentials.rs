@@ -112,7 +112,10 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ttl: DEFAULT_TTL,
             urls: Vec::new(),
         },
-        None => from_cluster(arguments).await?,
+        None => {
+            let name = arguments.name.as_deref().unwrap_or_default();
+            from_cluster(name, arguments.namespace.as_deref()).await?
+        }
     };
     let ttl = arguments.ttl.unwrap_or(ttl);
     let urls = if arguments.urls.is_empty() { urls } else { arguments.urls.clone() };
@@ -159,14 +162,21 @@ fn as_text(minted: &Minted) -> String {
     text
 }
 
+/// What clients of a TurnServer are given: the URLs of the relays that are ready, and a credential for
+/// a user, as a username and a password.
+pub(crate) async fn for_user(
+    user: &str,
+    (name, namespace): (&str, Option<&str>),
+) -> anyhow::Result<(Vec<String>, [String; 2])> {
+    let Source { secret, hash, ttl, urls } = from_cluster(name, namespace).await?;
+    let minted = mint((&secret, hash), user, ttl, Vec::new(), SystemTime::now())?;
+    Ok((urls, [minted.username, minted.password]))
+}
+
 /// The secret that signs now, and the URLs of the relays that are ready.
-async fn from_cluster(arguments: &Arguments) -> anyhow::Result<Source> {
-    let name = arguments.name.as_deref().unwrap_or_default();
+async fn from_cluster(name: &str, namespace: Option<&str>) -> anyhow::Result<Source> {
     let client = Client::try_default().await.context("no API server: is there a kubeconfig?")?;
-    let namespace = match &arguments.namespace {
-        Some(namespace) => namespace.clone(),
-        None => client.default_namespace().to_owned(),
-    };
+    let namespace = namespace.unwrap_or_else(|| client.default_namespace()).to_owned();
     let turn_server = Api::<TurnServer>::namespaced(client.clone(), &namespace)
         .get(name)
         .await

@@ -19,10 +19,13 @@ use std::{
 use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::input;
+use crate::{credentials, input};
 use check::{Checker, Trusted};
 use ice_servers::IceServer;
 use report::Diagnosis;
+
+/// Whom quotas and logs know its clients by.
+const USER: &str = "turnctl-doctor";
 
 /// The exit code of arguments and input that make no sense.
 const BAD_INPUT: u8 = 2;
@@ -34,11 +37,18 @@ const BAD_INPUT: u8 = 2;
 pub(crate) struct Arguments {
     /// A URL such as turn:turn.example.org:3478?transport=udp, turns:turn.example.org:443 or
     /// stun:turn.example.org:3478. May be repeated.
-    #[arg(value_name = "URL", required_unless_present = "ice_servers")]
+    #[arg(value_name = "URL", required_unless_present_any = ["ice_servers", "server"])]
     urls: Vec<String>,
     /// JSON with iceServers as an RTCPeerConnection takes them: a file, or `-` for standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "urls")]
     ice_servers: Option<PathBuf>,
+    /// The TurnServer whose URLs to try, with a credential of its secret, in the cluster of the
+    /// kubeconfig.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["urls", "ice_servers"])]
+    server: Option<String>,
+    /// The namespace of the TurnServer. Absent: that of the kubeconfig.
+    #[arg(short, long, requires = "server")]
+    namespace: Option<String>,
     /// The username for the URLs.
     #[arg(short, long, requires = "urls")]
     username: Option<String>,
@@ -69,7 +79,8 @@ enum Output {
 
 /// What was asked for, checked.
 struct Request {
-    servers: Vec<IceServer>,
+    /// None: what the cluster says.
+    servers: Option<Vec<IceServer>>,
     checker: Checker,
     watch: Option<Duration>,
 }
@@ -77,7 +88,7 @@ struct Request {
 /// Tries and prints.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match request(arguments) {
-        Ok(request) => diagnose(&request, arguments.output).await,
+        Ok(request) => diagnose(&request, arguments).await,
         Err(error) => {
             writeln!(stderr(), "turnctl: {error:#}")?;
             Ok(ExitCode::from(BAD_INPUT))
@@ -86,9 +97,9 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn request(arguments: &Arguments) -> anyhow::Result<Request> {
-    let servers = servers(arguments)?;
+    let servers = arguments.server.is_none().then(|| servers(arguments)).transpose()?;
     ensure!(
-        servers.iter().any(|server| !server.urls.is_empty()),
+        servers.iter().all(|servers| servers.iter().any(|server| !server.urls.is_empty())),
         "iceServers: empty: a client would have no relay at all"
     );
     let authorities = arguments.ca_file.as_deref().map(input::read).transpose()?;
@@ -116,14 +127,28 @@ fn servers(arguments: &Arguments) -> anyhow::Result<Vec<IceServer>> {
     }])
 }
 
-async fn diagnose(request: &Request, output: Output) -> anyhow::Result<ExitCode> {
+/// What clients of a TurnServer are given now.
+async fn from_cluster(arguments: &Arguments) -> anyhow::Result<Vec<IceServer>> {
+    let name = arguments.server.as_deref().unwrap_or_default();
+    let server = (name, arguments.namespace.as_deref());
+    let (urls, [username, credential]) = credentials::for_user(USER, server).await?;
+    ensure!(!urls.is_empty(), "TurnServer {name} has no URLs: none of its relays is ready");
+    Ok(vec![IceServer { urls, username: Some(username), credential: Some(credential) }])
+}
+
+async fn diagnose(request: &Request, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let output = arguments.output;
     let mut last: Option<Diagnosis> = None;
     loop {
+        let servers = match &request.servers {
+            Some(servers) => servers.clone(),
+            None => from_cluster(arguments).await?,
+        };
         if output == Output::Text && last.is_none() && stderr().is_terminal() {
-            let count: usize = request.servers.iter().map(|server| server.urls.len()).sum();
+            let count: usize = servers.iter().map(|server| server.urls.len()).sum();
             writeln!(stderr(), "trying {count} URLs, {:?} each at most …", request.checker.limit)?;
         }
-        let diagnosis = Diagnosis::new(request.checker.check(&request.servers).await);
+        let diagnosis = Diagnosis::new(request.checker.check(&servers).await);
         match (output, &last) {
             (Output::Json, _) => writeln!(stdout(), "{}", diagnosis.json()?)?,
             (Output::Text, None) => write!(stdout(), "{}", diagnosis.text())?,

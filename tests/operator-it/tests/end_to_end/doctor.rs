@@ -1,7 +1,12 @@
 //! What `turnctl doctor` says to somebody in the clients' network, while one of two relays is closed
 //! to it in one way after the other.
 
-use std::{io::Write as _, net::Ipv4Addr, process::Stdio};
+use std::{
+    fs,
+    io::Write as _,
+    net::Ipv4Addr,
+    process::{Command, Output, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 use cluster::Cluster;
@@ -28,11 +33,11 @@ fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
     let client = cluster.client_host("client")?.address();
     let peers = format!("{}, {client}/32", fleet::allowed_peers(cluster)?);
     cluster.apply(&fleet::edge_manifest(&peers, ""))?;
-    let server = fleet::wait_ready(cluster, fleet::EDGE)?;
+    fleet::wait_ready(cluster, fleet::EDGE)?;
     let closed = cluster.node(0)?;
     let other = cluster.node(1)?.address();
     let all = [urls(closed.address()), urls(other)].concat();
-    let ice_servers = mint(&server.secret(cluster)?, &all)?;
+    let ice_servers = mint(cluster, &all)?;
     let good = ["works"; 2];
     let is_seen = |expected: [&str; 2]| {
         let expected = [expected, good].concat();
@@ -61,35 +66,56 @@ fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
         closed.nft("delete table ip incident")?;
         seen?;
     }
-    is_seen(good)
+    is_seen(good)?;
+    let diagnosis = diagnose_server(cluster)?;
+    let reasons = reasons(&diagnosis);
+    let all_work = reasons.len() == all.len() && reasons.iter().all(|reason| reason == "works");
+    ensure!(all_work, "of the TurnServer it says {diagnosis:#}");
+    Ok(())
 }
 
-/// The `iceServers` that `turnctl credentials` mints.
-fn mint(secret: &str, urls: &[String]) -> Result<String> {
-    let mut command = std::process::Command::new(cluster::program("turnctl")?);
-    command.args(["credentials", "--secret-file", "-", "--user", "doctor", "--output", "json"]);
-    command.args(urls.iter().flat_map(|url| ["--url", url]));
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    child.stdin.take().context("no input")?.write_all(secret.as_bytes())?;
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "turnctl credentials: {}", output.status);
-    Ok(String::from_utf8(output.stdout)?)
+/// The `iceServers` that `turnctl credentials` mints from what it finds in the cluster.
+fn mint(cluster: &Cluster, urls: &[String]) -> Result<String> {
+    let mut command = Command::new(cluster::program("turnctl")?);
+    command.env("KUBECONFIG", cluster.kubeconfig());
+    command.args(["credentials", fleet::EDGE, "--namespace", fleet::MEDIA, "--output", "json"]);
+    cluster::output(command.args(urls.iter().flat_map(|url| ["--url", url])))
 }
 
-/// What the doctor says in the client's network.
+/// What the doctor says in the client's network of `iceServers`.
 fn diagnose(cluster: &Cluster, ice_servers: &str) -> Result<Value> {
-    let program = cluster::program("turnctl")?;
-    let program = program.to_str().context("a path")?;
-    let mut child = cluster
-        .client_host("client")?
-        .command(program)
-        .args(["doctor", "--ice-servers", "-", "--output", "json", "--timeout", "4s"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut command = doctor(cluster)?;
+    command.args(["--ice-servers", "-"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     child.stdin.take().context("no input")?.write_all(ice_servers.as_bytes())?;
-    let output = child.wait_with_output()?;
+    said(child.wait_with_output()?)
+}
+
+/// What it says there of the `TurnServer`: a host of the client's network that may ask the API server.
+fn diagnose_server(cluster: &Cluster) -> Result<Value> {
+    // From the machine itself another address leads to the API server than from there.
+    let template = "go-template={{range .subsets}}{{range .addresses}}{{.ip}}{{end}}:\
+                    {{range .ports}}{{.port}}{{end}}{{end}}";
+    let endpoint = cluster.kubectl(&["get", "endpoints", "kubernetes", "--output", template])?;
+    let kubeconfig = fs::read_to_string(cluster.kubeconfig())?;
+    let mut kubeconfig: Value = serde_json::from_str(&kubeconfig)?;
+    kubeconfig["clusters"][0]["cluster"]["server"] = format!("https://{endpoint}").into();
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), kubeconfig.to_string())?;
+    let mut command = doctor(cluster)?;
+    command.env("KUBECONFIG", file.path());
+    said(command.args(["--server", fleet::EDGE, "--namespace", fleet::MEDIA]).output()?)
+}
+
+fn doctor(cluster: &Cluster) -> Result<Command> {
+    let program = cluster::program("turnctl")?;
+    let mut command = cluster.client_host("client")?.command(program.to_str().context("a path")?);
+    command.args(["doctor", "--output", "json", "--timeout", "4s"]);
+    Ok(command)
+}
+
+fn said(output: Output) -> Result<Value> {
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("no JSON, but {}", String::from_utf8_lossy(&output.stderr)))
 }
