@@ -2,6 +2,7 @@
 //! change, and how long browsers would gather because of it.
 
 mod check;
+mod findings;
 mod gathering;
 mod ice_servers;
 mod ice_url;

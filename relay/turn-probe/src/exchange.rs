@@ -1,5 +1,7 @@
 //! What a probe does, and how it judges what it sees: pure.
 
+mod outside;
+
 use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
@@ -8,10 +10,11 @@ use std::{
 
 use turn_client::{Client, ClientError, Config, Credentials, Event, Family, Input, Profile};
 
-use crate::{Cause, Failure, Report, Stage, Target, Timing, Transport, outside::Outside};
+use crate::{Cause, Failure, Report, Stage, Target, Timing, Transport};
+use outside::Outside;
 
 /// How often a payload is sent that has not come back: relaying is UDP, and may lose it.
-pub(crate) const RESEND_EVERY: Duration = Duration::from_millis(250);
+const RESEND_EVERY: Duration = Duration::from_millis(250);
 /// How long the end of the allocations is waited for.
 const RELEASE_LIMIT: Duration = Duration::from_millis(500);
 /// The length of a payload, in bytes: too many for chance.
@@ -50,28 +53,28 @@ impl Side {
 pub struct Exchange {
     server: SocketAddr,
     transport: Transport,
-    pub(crate) clients: [Client; 2],
+    clients: [Client; 2],
     /// What is sent in [`Stage::Echo`], [`Stage::ChannelEcho`], [`Stage::LargeEcho`] and
     /// [`Stage::PeerEcho`].
     payloads: [Vec<u8>; 4],
-    pub(crate) stage: Stage,
+    stage: Stage,
     last: Stage,
     /// When the stage began.
-    pub(crate) began: Instant,
+    began: Instant,
     /// When the probe has failed.
     limit_at: Instant,
     /// Which of the clients have done what the stage is about.
-    pub(crate) done: [bool; 2],
+    done: [bool; 2],
     /// Which of the clients have an answer to their Allocate, good or bad.
     answered: [bool; 2],
-    pub(crate) mapped: [Option<SocketAddr>; 2],
-    pub(crate) relayed: [Option<SocketAddr>; 2],
+    mapped: [Option<SocketAddr>; 2],
+    relayed: [Option<SocketAddr>; 2],
     relayed_at: Option<IpAddr>,
-    pub(crate) resend_at: Option<Instant>,
+    resend_at: Option<Instant>,
     /// How often each has sent the payload of the stage.
     sends: [u32; 2],
     outbox: VecDeque<(Side, Vec<u8>)>,
-    pub(crate) outside: Outside,
+    outside: Outside,
     timings: Vec<Timing>,
     result: Option<Result<Report, Cause>>,
     /// Until when the end of the allocations is waited for.
@@ -243,7 +246,7 @@ impl Exchange {
     }
 
     /// Goes on to the next stage, if both have done this one.
-    pub(crate) fn advance(&mut self, now: Instant) {
+    fn advance(&mut self, now: Instant) {
         if self.result.is_some() || self.done != [true; 2] {
             return;
         }
@@ -290,7 +293,7 @@ impl Exchange {
     }
 
     /// Keeps the first result, and ends the allocations.
-    pub(crate) fn finish(&mut self, now: Instant, result: Result<Report, Cause>) {
+    fn finish(&mut self, now: Instant, result: Result<Report, Cause>) {
         if self.result.is_some() {
             return;
         }
@@ -364,7 +367,7 @@ impl Exchange {
 /// The payloads.
 impl Exchange {
     /// What is sent in this stage, and what was before: copies of that may still arrive.
-    pub(crate) fn current_payload(&self) -> Option<&[u8]> {
+    fn current_payload(&self) -> Option<&[u8]> {
         match self.stage {
             Stage::Echo => Some(&self.payloads[0]),
             Stage::ChannelEcho => Some(&self.payloads[1]),
@@ -398,7 +401,7 @@ impl Exchange {
     }
 
     /// Sends the payload of the stage to a peer.
-    pub(crate) fn send_to(&mut self, now: Instant, side: Side, peer: SocketAddr) {
+    fn send_to(&mut self, now: Instant, side: Side, peer: SocketAddr) {
         let Some(payload) = self.current_payload().map(<[u8]>::to_vec) else { return };
         let mut message = vec![0; MESSAGE_LEN];
         match self.clients[side as usize].send(now, peer, &payload, &mut message) {

@@ -11,7 +11,6 @@
 mod exchange;
 mod failure;
 mod link;
-mod outside;
 mod report;
 mod run;
 mod secure_datagrams;

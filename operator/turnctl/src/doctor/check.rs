@@ -1,12 +1,6 @@
 //! Trying: each URL over each of its addresses.
 
-use std::{
-    collections::BTreeMap,
-    io::ErrorKind,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use rustls::{
@@ -21,40 +15,11 @@ use turn_probe::{
 };
 
 use super::{
+    findings::{Check, Findings, Outcome},
     ice_servers::IceServer,
     ice_url::{Host, IceUrl, Malformed},
-    relay_ports::{self, Ports},
+    relay_ports,
 };
-
-/// All that was found.
-pub(super) struct Findings {
-    pub(super) checks: Vec<Check>,
-    /// Of each address that relays.
-    pub(super) relay_ports: BTreeMap<IpAddr, Ports>,
-}
-
-/// What became of one URL over one address.
-#[derive(Debug, Clone)]
-pub(super) struct Check {
-    pub(super) url: String,
-    pub(super) username: Option<String>,
-    /// None where browsers would not even try it.
-    pub(super) parsed: Option<IceUrl>,
-    pub(super) address: Option<SocketAddr>,
-    pub(super) outcome: Outcome,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Outcome {
-    Works(Report),
-    Failed(Failure),
-    /// Browsers throw, or pass over it.
-    Unusable(Malformed),
-    /// Its name has no address; what the system says.
-    Unresolved(String),
-    /// This machine has no way to any address of the family, as many clients have none.
-    NoRoute,
-}
 
 /// Who is believed over TLS and DTLS: as browsers do, whom the system believes.
 #[derive(Debug, Clone)]

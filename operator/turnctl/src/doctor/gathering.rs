@@ -13,7 +13,7 @@ use std::{io::ErrorKind, time::Duration};
 use serde::Serialize;
 use turn_probe::{Cause, Failure, Stage, Timing, Transport};
 
-use super::check::{Check, Outcome};
+use super::findings::{Check, Outcome};
 
 /// A family of browsers with one implementation of ICE.
 struct Browser {

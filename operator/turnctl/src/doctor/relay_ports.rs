@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
 use tokio::task::JoinSet;
 use turn_probe::{Cause, Failure, Report, Stage, Target, echo};
 
-use super::check::{Check, Outcome};
+use super::findings::{Check, Outcome, Ports};
 
 /// How many are found to be alike before the range is taken to be: a range half of which is closed is
 /// taken for something else once in 30,000 times.
@@ -19,13 +18,6 @@ const ENOUGH: usize = 16;
 const AT_ONCE: usize = 4;
 /// How long one more may take: that the relay answers soon is known.
 const LIMIT: Duration = Duration::from_millis(1_500);
-
-/// What was seen of the relay ports of one address.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Ports {
-    pub(super) open: Vec<u16>,
-    pub(super) closed: Vec<u16>,
-}
 
 impl Ports {
     /// Whether one more would tell more.

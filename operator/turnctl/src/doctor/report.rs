@@ -7,9 +7,8 @@ use serde::Serialize;
 use turn_probe::{Stage, Timing};
 
 use super::{
-    check::{Check, Findings, Outcome},
+    findings::{Check, Findings, Outcome, Ports},
     gathering::{self, Gathering},
-    relay_ports::Ports,
     verdict::{self, Advice, Reason, Verdict},
 };
 
@@ -143,7 +142,7 @@ impl Diagnosis {
             } else if times.is_empty() {
                 String::new()
             } else {
-                verdict::millis(times.into_iter().sum::<Duration>())
+                millis(times.into_iter().sum::<Duration>())
             };
             let _in_memory = write!(text, " {cell:>8}");
         }
@@ -249,4 +248,10 @@ fn row<'a>(check: &'a Check, verdict: Option<&'a Verdict>) -> Row<'a> {
         failed_stage: failed.map(|stage| stage.to_string()),
         verdict,
     }
+}
+
+/// A duration as people write it.
+fn millis(duration: Duration) -> String {
+    let millis = duration.as_secs_f64() * 1e3;
+    if millis < 10.0 { format!("{millis:.1}") } else { format!("{millis:.0}") }
 }

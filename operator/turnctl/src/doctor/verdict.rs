@@ -1,15 +1,15 @@
 //! What is wrong, what it rests on, and what to change.
 
-use std::{io::ErrorKind, net::SocketAddr, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use turn_probe::{AnswerFailure, Cause, Failure, Stage, Transport};
 
 use super::{
-    check::{Check, Findings, Outcome},
+    findings::{Check, Findings, Outcome, Ports},
     ice_url::{IceUrl, Malformed},
-    relay_ports::{self, Ports},
+    relay_ports,
 };
 
 /// A credential that ends sooner does not last for a call to be set up again.
@@ -324,10 +324,4 @@ fn short_lived(check: &Check, now: Timestamp) -> Option<(String, &'static str)> 
         let says = format!("the credential ends in {left:#}: an ICE restart after that fails");
         (says, "mint credentials that last as long as a call")
     })
-}
-
-/// A duration as people write it.
-pub(super) fn millis(duration: Duration) -> String {
-    let millis = duration.as_secs_f64() * 1e3;
-    if millis < 10.0 { format!("{millis:.1}") } else { format!("{millis:.0}") }
 }

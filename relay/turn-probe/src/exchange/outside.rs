@@ -3,14 +3,12 @@
 
 use std::{net::SocketAddr, time::Instant};
 
-use crate::{
-    Cause, Side, Stage,
-    exchange::{Exchange, RESEND_EVERY},
-};
+use super::{Exchange, RESEND_EVERY, Side};
+use crate::{Cause, Stage};
 
 /// What the machine itself has to do with a probe.
 #[derive(Debug, Default)]
-pub(crate) struct Outside {
+pub(super) struct Outside {
     /// Whether a datagram has to be sent.
     is_due: bool,
     sends: u32,
@@ -39,7 +37,7 @@ impl Exchange {
     }
 
     /// Asks for the permission that the machine's own datagrams need.
-    pub(crate) fn permit_outside(&mut self, now: Instant) {
+    pub(super) fn permit_outside(&mut self, now: Instant) {
         self.done[Side::B as usize] = true;
         let Some(mapped) = self.mapped[Side::A as usize] else { return };
         if let Err(error) = self.clients[Side::A as usize].create_permission(now, mapped) {
@@ -47,14 +45,14 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn send_from_outside(&mut self, now: Instant) {
+    pub(super) fn send_from_outside(&mut self, now: Instant) {
         self.resend_at = Some(now + RESEND_EVERY);
         self.outside.is_due = true;
         self.outside.sends += 1;
     }
 
     /// What came through the relay port goes back to where it came from.
-    pub(crate) fn on_outside_data(&mut self, now: Instant, peer: SocketAddr, payload: &[u8]) {
+    pub(super) fn on_outside_data(&mut self, now: Instant, peer: SocketAddr, payload: &[u8]) {
         if self.current_payload() == Some(payload) {
             self.done[Side::A as usize] = true;
             self.send_to(now, Side::A, peer);
@@ -62,7 +60,7 @@ impl Exchange {
     }
 
     /// What it means that the limit is over.
-    pub(crate) fn outside_overdue(&self, now: Instant, relayed: SocketAddr) -> Cause {
+    pub(super) fn outside_overdue(&self, now: Instant, relayed: SocketAddr) -> Cause {
         let (after, sends) = (now.saturating_duration_since(self.began), self.outside.sends);
         if self.done[Side::A as usize] {
             Cause::NotToOutside { relayed, after, sends }
