@@ -4,6 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::{certificate::Certificate, up::Up};
 
-/// The page, with `carryFile(iceServers, bytes)`.
+/// The page, with `carryFile(iceServers, bytes)` and `gatherEach(lists, limitMilliseconds)`.
 const PAGE: &str = include_str!("chromium/page.html");
 
 /// The size of the file: thousands of messages, and over in some seconds.
@@ -24,17 +25,17 @@ const FILE_BYTES: usize = 4 << 20;
 /// How long the page may take before it counts as stuck.
 const SCRIPT_MILLISECONDS: u64 = 120_000;
 
-/// Awaits a function of the page; its result and its error come back as values.
-const CALL: &str = "const [servers, bytes, done] = arguments; \
-                    carryFile(servers, bytes).then(done, error => done({error: String(error)}));";
+/// Awaits a function of the page, by its name; its result and its error come back as values.
+const CALL: &str = "const [name, first, second, done] = arguments; \
+                    window[name](first, second).then(done, error => done({error: String(error)}));";
 
 /// A file gets through two relayed candidates unchanged, with the relay reached over `transport`
 /// (`udp`, `tcp` or `tls`).
 pub(crate) fn carries_a_file(transport: &str) -> anyhow::Result<()> {
     let certificate = Certificate::new()?;
     let up = Up::start_secure(&certificate)?;
-    let carried = call_page(&certificate, &up.ice_servers(transport)?)?;
-    ensure!(carried["error"].is_null(), "{}", carried["error"]);
+    let arguments = [json!("carryFile"), up.ice_servers(transport)?, json!(FILE_BYTES)];
+    let carried = call_page(&certificate, arguments)?;
     ensure!(carried["sent"].is_string(), "no digest in {carried}");
     ensure!(carried["sent"] == carried["received"], "another file has arrived: {carried}");
     for pair in carried["pairs"].as_array().context("no pairs")? {
@@ -46,7 +47,16 @@ pub(crate) fn carries_a_file(transport: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn call_page(certificate: &Certificate, ice_servers: &Value) -> anyhow::Result<Value> {
+/// What a browser makes of each list of iceServers: how long it gathers, which candidates it has, and
+/// which errors it tells of. `milliseconds` is null where it has not ended within the limit.
+pub(crate) fn gathers(lists: &[Value], limit: Duration) -> anyhow::Result<Vec<Value>> {
+    let limit = u64::try_from(limit.as_millis())?;
+    let gathered =
+        call_page(&Certificate::new()?, [json!("gatherEach"), json!(lists), json!(limit)])?;
+    gathered.as_array().cloned().with_context(|| format!("no list, but {gathered}"))
+}
+
+fn call_page(certificate: &Certificate, call: [Value; 3]) -> anyhow::Result<Value> {
     let folder = tempfile::tempdir()?;
     let page = folder.path().join("page.html");
     std::fs::write(&page, PAGE)?;
@@ -55,16 +65,18 @@ fn call_page(certificate: &Certificate, ice_servers: &Value) -> anyhow::Result<V
     runtime.block_on(async {
         let browser = driver.browser(folder.path(), certificate).await?;
         // A file is a secure context, in which a page may compute digests.
-        let result = run(&browser, &format!("file://{}", page.display()), ice_servers).await;
+        let result = run(&browser, &format!("file://{}", page.display()), call).await;
         browser.close().await?;
         result
     })
 }
 
-async fn run(browser: &Client, page: &str, ice_servers: &Value) -> anyhow::Result<Value> {
+async fn run(browser: &Client, page: &str, call: [Value; 3]) -> anyhow::Result<Value> {
     browser.goto(page).await?;
-    let arguments = vec![ice_servers.clone(), json!(FILE_BYTES)];
-    browser.execute_async(CALL, arguments).await.context("the page does not answer")
+    let answer = browser.execute_async(CALL, call.to_vec()).await;
+    let answer = answer.context("the page does not answer")?;
+    ensure!(answer["error"].is_null(), "{}", answer["error"]);
+    Ok(answer)
 }
 
 /// A chromedriver that runs. It ends with the value, and with it the browser.

@@ -1,9 +1,11 @@
 //! `turnctl doctor` against relays with something wrong, and between two hosts with a firewall.
 
 use std::{
+    io::{Write as _, stdout},
     net::{Ipv4Addr, UdpSocket},
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     certificate::Certificate,
+    chromium,
     network::{Host, two_hosts},
     ports::free_port,
     relay::{Relay, credentials},
@@ -149,8 +152,6 @@ pub(crate) fn refuses_bad_input() -> anyhow::Result<()> {
 }
 
 fn refusal(path: &Path, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-    use std::io::Write as _;
-
     let mut child = Command::new(path)
         .arg("doctor")
         .args(arguments)
@@ -208,6 +209,57 @@ pub(crate) fn names_what_a_firewall_drops() -> anyhow::Result<()> {
         ensure!(reasons(&diagnosis) == expected, "{rule:?}: {diagnosis:#}");
     }
     Ok(())
+}
+
+/// Chromium in the client's network gathers as long as the doctor says that it does: at once, for 40
+/// seconds, or without an end. Prints both.
+pub(crate) fn knows_how_long_chromium_gathers() -> anyhow::Result<()> {
+    let [server, outside] = hosts()?;
+    // A browser looks for the network that leads out.
+    outside.ip(&format!("route add default via {SERVER}"))?;
+    let relay = server.run(|| Relay::start(&json!({"addresses": [SERVER]})))?;
+    let (username, credential) = credentials()?;
+    let port = relay.port;
+    let list = |transport: &str| {
+        let url = format!("turn:{SERVER}:{port}?transport={transport}");
+        json!([{"urls": url, "username": username, "credential": credential}])
+    };
+    let lists = [list("udp"), list("tcp")];
+    for (rule, expected) in [
+        (String::new(), [Some(0.0), Some(0.0)]),
+        (format!("meta l4proto {{ udp, tcp }} th dport {port} drop"), [Some(39.75), None]),
+    ] {
+        firewall(&server, &rule)?;
+        let gathered = outside.run(|| chromium::gathers(&lists, LONGEST_GATHERING))?;
+        for ((list, gathered), expected) in lists.iter().zip(gathered).zip(expected) {
+            let (diagnosis, _) = outside.run(|| doctor(&json!({"iceServers": list}), &[]))?;
+            let told = gathering(&diagnosis, "Chrome");
+            let took = gathered["milliseconds"].as_f64().map(|millis| millis / 1e3);
+            let url = &list[0]["urls"];
+            let (told_as, took_as) = (shown(told), shown(took));
+            let mut out = stdout();
+            writeln!(out, "{url}, {rule:?}: told {told_as}, measured {took_as}")?;
+            ensure!(is_about(took, expected), "Chromium: {gathered}");
+            ensure!(is_about(told, expected), "{diagnosis:#}");
+        }
+    }
+    Ok(())
+}
+
+/// Longer than any browser gathers that ends at all.
+const LONGEST_GATHERING: Duration = Duration::from_secs(60);
+
+fn shown(time: Option<f64>) -> String {
+    time.map_or("no end".to_owned(), |seconds| format!("{seconds:.1} s"))
+}
+
+/// Whether two times in seconds mean the same to somebody who waits; none is no end.
+fn is_about(time: Option<f64>, expected: Option<f64>) -> bool {
+    match (time, expected) {
+        (Some(time), Some(expected)) => (time - expected).abs() < 5.0,
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    }
 }
 
 /// The relay's host and the client's.

@@ -54,6 +54,10 @@ const CHROMIUM: &[Requirement] = &[
     Requirement::Program("unshare", "util-linux"),
 ];
 
+/// A browser behind a firewall.
+const FIREWALL_AND_CHROMIUM: &[Requirement] =
+    &[FIREWALL[0], FIREWALL[1], FIREWALL[2], CHROMIUM[0], CHROMIUM[1], CHROMIUM[2]];
+
 /// Python, which can make environments: Debian has that in a package of its own.
 const PYTHON: &[Requirement] = &[Requirement::Program("python3", "python3-venv")];
 
@@ -159,6 +163,11 @@ fn main() -> ExitCode {
         trial("doctor_names_what_is_wrong", &[], doctor::names_what_is_wrong),
         trial("doctor_refuses_bad_input", &[], doctor::refuses_bad_input),
         trial("doctor_names_what_a_firewall_drops", FIREWALL, doctor::names_what_a_firewall_drops),
+        trial(
+            "doctor_knows_how_long_chromium_gathers",
+            FIREWALL_AND_CHROMIUM,
+            doctor::knows_how_long_chromium_gathers,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
