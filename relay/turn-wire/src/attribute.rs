@@ -86,6 +86,7 @@ names! {
     RESPONSE_ORIGIN = 0x802B, "RESPONSE-ORIGIN";
     OTHER_ADDRESS = 0x802C, "OTHER-ADDRESS";
     MOBILITY_TICKET = 0x8030, "MOBILITY-TICKET";
+    DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032, "ADDITIONAL-ADDRESS-FAMILY of the draft";
 }
 
 macro_rules! addresses {
@@ -370,6 +371,9 @@ families! {
     RequestedAddressFamily = REQUESTED_ADDRESS_FAMILY;
     /// The family of a second one (RFC 8656, section 18.11).
     AdditionalAddressFamily = ADDITIONAL_ADDRESS_FAMILY;
+    /// The same under the number that coturn's clients took from a draft of RFC 8656, and sent until
+    /// September 2025.
+    DraftAdditionalAddressFamily = DRAFT_ADDITIONAL_ADDRESS_FAMILY;
 }
 
 /// A wish for an even port (RFC 8656, section 18.7).

@@ -4,10 +4,10 @@ use turn_wire::{
     Attribute, ChannelData, Message, MessageWriter,
     attribute::{
         AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, Channel, Data,
-        DontFragment, ErrorCode, EvenPort, Icmp, Lifetime, MappedAddress, Nonce, PasswordAlgorithm,
-        PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport, ReservationToken,
-        Software, UnknownAttributes, Userhash, Username, XorMappedAddress, XorPeerAddress,
-        XorRelayedAddress,
+        DontFragment, DraftAdditionalAddressFamily, ErrorCode, EvenPort, Icmp, Lifetime,
+        MappedAddress, Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily,
+        RequestedTransport, ReservationToken, Software, UnknownAttributes, Userhash, Username,
+        XorMappedAddress, XorPeerAddress, XorRelayedAddress,
     },
 };
 
@@ -40,6 +40,7 @@ macro_rules! survive {
 
 fn read_all(message: &Message<'_>) {
     survive!(message: AddressErrorCode AlternateDomain AlternateServer AdditionalAddressFamily);
+    survive!(message: DraftAdditionalAddressFamily);
     survive!(message: Channel Data DontFragment ErrorCode EvenPort Icmp Lifetime MappedAddress);
     survive!(message: Nonce PasswordAlgorithm PasswordAlgorithms Realm RequestedAddressFamily);
     survive!(message: RequestedTransport ReservationToken Software UnknownAttributes Userhash);

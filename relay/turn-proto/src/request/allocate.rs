@@ -6,9 +6,10 @@ use arrayvec::ArrayVec;
 use turn_wire::{
     AttributeType, Message,
     attribute::{
-        AdditionalAddressFamily, AddressErrorCode, Attribute, DontFragment, EvenPort, Family,
-        Lifetime, MobilityTicket, RequestedAddressFamily, RequestedTransport, ReservationToken,
-        XorMappedAddress, XorRelayedAddress,
+        AdditionalAddressFamily, AddressErrorCode, Attribute, DontFragment,
+        DraftAdditionalAddressFamily, EvenPort, Family, Lifetime, MobilityTicket,
+        RequestedAddressFamily, RequestedTransport, ReservationToken, XorMappedAddress,
+        XorRelayedAddress,
     },
 };
 
@@ -244,11 +245,21 @@ enum Families {
     Both,
 }
 
+/// Whether a client of the time before RFC 8656 asks for both families. What it asks for is no error
+/// where it does not fit: to the RFC the attribute is unknown, and optional.
+fn asks_as_in_the_draft(message: &Message<'_>) -> bool {
+    message.get() == Ok(Some(DraftAdditionalAddressFamily(Some(Family::V6))))
+        && message.get() == Ok(Some(RequestedTransport::UDP))
+        && message.get() != Ok(Some(EvenPort { reserve: true }))
+        && !message.has::<ReservationToken>()
+}
+
 fn families(message: &Message<'_>) -> Result<Families, Refusal> {
     let bad = Refusal::BadRequest;
     let requested = message.get::<RequestedAddressFamily>().map_err(|_| bad)?;
     let additional = message.get::<AdditionalAddressFamily>().map_err(|_| bad)?;
     match (requested, additional) {
+        (None, None) if asks_as_in_the_draft(message) => Ok(Families::Both),
         (None, None) => Ok(Families::Unsaid),
         (Some(RequestedAddressFamily(family)), None) => {
             family.map(Families::One).ok_or(Refusal::AddressFamilyNotSupported)

@@ -6,8 +6,8 @@ use turn_proto::{EndReason, PortRange, RelayedAddr};
 use turn_wire::{
     Method,
     attribute::{
-        AdditionalAddressFamily, AddressErrorCode, EvenPort, Family, Lifetime,
-        RequestedAddressFamily, RequestedTransport, ReservationToken, XorRelayedAddress,
+        AdditionalAddressFamily, AddressErrorCode, DraftAdditionalAddressFamily, EvenPort, Family,
+        Lifetime, RequestedAddressFamily, RequestedTransport, ReservationToken, XorRelayedAddress,
     },
 };
 
@@ -37,6 +37,33 @@ fn refresh(world: &mut World, signing: &Signing, family: Family, seconds: u32) -
         writer.put(&RequestedAddressFamily(Some(family))).put(&Lifetime(seconds))
     });
     world.ask(&udp(CLIENT), &request).code()
+}
+
+#[test]
+fn the_number_of_the_draft_gets_both_too_and_is_no_error_where_it_does_not_fit() {
+    let draft = DraftAdditionalAddressFamily(Some(Family::V6));
+    let mut world = World::new();
+    let signing = world.signing(&udp(CLIENT), "alice");
+    let request = world.signed(&signing, Method::ALLOCATE, |writer| {
+        writer.put(&RequestedTransport::UDP).put(&draft)
+    });
+    assert_eq!(relayed(&world.ask(&udp(CLIENT), &request)).len(), 2);
+    let request = |world: &mut World, even: bool| {
+        let signing = world.signing(&udp(CLIENT), "alice");
+        world.signed(&signing, Method::ALLOCATE, |writer| {
+            let writer = writer.put(&RequestedTransport::UDP).put(&draft);
+            if even {
+                writer.put(&EvenPort { reserve: true })
+            } else {
+                writer.put(&RequestedAddressFamily(Some(Family::V6)))
+            }
+        })
+    };
+    for even in [false, true] {
+        let mut world = World::new();
+        let request = request(&mut world, even);
+        assert_eq!(relayed(&world.ask(&udp(CLIENT), &request)).len(), 1);
+    }
 }
 
 #[test]

@@ -98,6 +98,13 @@ fn main() -> ExitCode {
         uclient("to_other_relayed_clients", &["-y"]),
         dual_uclient("relays_to_ipv6", Ipv6Addr::LOCALHOST.into(), &["-c", "-x"]),
         dual_uclient("relays_to_ipv6_over_tcp", Ipv6Addr::LOCALHOST.into(), &["-c", "-x", "-t"]),
+        // Asks for both families, and takes the second for a peer of that family.
+        dual_uclient("has_two_families_of_one_allocation", Ipv6Addr::LOCALHOST.into(), &["-Z"]),
+        dual_uclient(
+            "has_two_families_of_one_allocation_over_tcp",
+            Ipv6Addr::LOCALHOST.into(),
+            &["-Z", "-t"],
+        ),
         trial("uclient_relays_tcp", COTURN, || coturn::relays_tcp(&[])),
         trial("uclient_relays_tcp_over_tls", COTURN, coturn::relays_tcp_securely),
         trial(

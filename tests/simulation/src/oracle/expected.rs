@@ -11,10 +11,11 @@ use turn_proto::{DropReason, FiveTuple, Transport};
 use turn_wire::{
     AttributeType, ChannelData, Class, DecodeError, HEADER_LEN, Kind, Message, Method,
     attribute::{
-        AdditionalAddressFamily, Attribute, Channel, Data, DontFragment, EvenPort, Family,
-        Lifetime, MessageIntegrity, MessageIntegritySha256, MobilityTicket, Nonce,
-        PasswordAlgorithm, Realm, RequestedAddressFamily, RequestedTransport, ReservationToken,
-        Userhash, Username, XorPeerAddress,
+        AdditionalAddressFamily, Attribute, Channel, Data, DontFragment,
+        DraftAdditionalAddressFamily, EvenPort, Family, Lifetime, MessageIntegrity,
+        MessageIntegritySha256, MobilityTicket, Nonce, PasswordAlgorithm, Realm,
+        RequestedAddressFamily, RequestedTransport, ReservationToken, Userhash, Username,
+        XorPeerAddress,
     },
 };
 
@@ -437,10 +438,21 @@ fn again(promise: &Promise, message: &Message<'_>, to: &Identity, reasons: &mut 
     Change::Again
 }
 
+/// The draft's attribute asks for both where nothing stands against it, and else for nothing.
+fn asks_as_in_the_draft(message: &Message<'_>) -> bool {
+    let asked = message.get::<DraftAdditionalAddressFamily>();
+    let transport = message.get::<RequestedTransport>();
+    asked == Ok(Some(DraftAdditionalAddressFamily(Some(Family::V6))))
+        && transport == Ok(Some(RequestedTransport::UDP))
+        && message.get() != Ok(Some(EvenPort { reserve: true }))
+        && !message.has::<ReservationToken>()
+}
+
 fn families(message: &Message<'_>, reasons: &mut Reasons) -> Vec<bool> {
     let requested = reasons.get::<RequestedAddressFamily>(message);
     let additional = reasons.get::<AdditionalAddressFamily>(message);
     match (requested, additional) {
+        (None, None) if asks_as_in_the_draft(message) => vec![true, false],
         (None, None) => vec![true],
         (Some(RequestedAddressFamily(Some(family))), None) => vec![family == Family::V4],
         (Some(RequestedAddressFamily(None)), None) => {
