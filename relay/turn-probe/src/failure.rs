@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use rustls::CertificateError;
 use turn_client::End;
 
 use crate::{Stage, Timing, Transport};
@@ -54,8 +55,8 @@ pub enum Cause {
     Handshake(String),
     /// The handshake brought a certificate that is not believed: another name, expired, signed by
     /// nobody that is known, …
-    #[error("the certificate is not believed: {0}")]
-    Certificate(String),
+    #[error("the certificate is not believed: {1}")]
+    Certificate(CertificateFault, String),
     /// The server's stream holds something else than STUN and ChannelData.
     #[error("what answers is no TURN server: neither STUN nor ChannelData")]
     NotTurn,
@@ -136,6 +137,38 @@ pub enum Cause {
     /// The probe itself could not go on.
     #[error("the probe could not go on: {0}")]
     Client(#[from] turn_client::ClientError),
+}
+
+/// Why a certificate is not believed, as far as different things help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// It is over, or not yet valid, by the clock of the prober's machine.
+    Time,
+    /// It is for other names.
+    Name,
+    /// Nobody who is believed has signed it.
+    Issuer,
+    /// Something else.
+    Other,
+}
+
+impl From<&CertificateError> for CertificateFault {
+    fn from(error: &CertificateError) -> Self {
+        use CertificateError as E;
+        let is_of_time = matches!(
+            error,
+            E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. }
+        );
+        if is_of_time {
+            Self::Time
+        } else if matches!(error, E::NotValidForName | E::NotValidForNameContext { .. }) {
+            Self::Name
+        } else if matches!(error, E::UnknownIssuer) {
+            Self::Issuer
+        } else {
+            Self::Other
+        }
+    }
 }
 
 /// What a refusal means to the one who probes.

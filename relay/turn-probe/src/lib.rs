@@ -17,7 +17,7 @@ mod secure_datagrams;
 mod trust;
 
 pub use exchange::{Exchange, Side};
-pub use failure::{Cause, Failure};
+pub use failure::{Cause, CertificateFault, Failure};
 pub use report::{Report, Stage, Timing};
 pub use run::{Target, echo};
 pub use trust::Trust;

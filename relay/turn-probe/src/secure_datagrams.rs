@@ -117,7 +117,7 @@ impl SecureDatagrams {
                 Output::PeerCert(certificate) => {
                     let judged = trust.map(|trust| trust.judge(certificate, self.peer));
                     if let Some(Err(fault)) = judged {
-                        self.fault = Some(Cause::Certificate(fault));
+                        self.fault = Some(fault);
                         self.state = State::Distrusted;
                     }
                 }

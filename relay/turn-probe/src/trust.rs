@@ -11,6 +11,8 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
+use crate::{Cause, CertificateFault};
+
 /// The application protocol of TURN (RFC 7443).
 const ALPN: &[u8] = b"stun.turn";
 
@@ -73,15 +75,15 @@ impl Trust {
     }
 
     /// Judges a certificate that came without those that lead to its authority, as DTLS brings it.
-    pub(crate) fn judge(&self, certificate: &[u8], server: IpAddr) -> Result<(), String> {
+    pub(crate) fn judge(&self, certificate: &[u8], server: IpAddr) -> Result<(), Cause> {
         let (certificate, name) = (CertificateDer::from(certificate), self.name(server));
         let judged =
             self.verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
         judged.map(|_| ()).map_err(|error| {
             if let Error::InvalidCertificate(fault) = error {
-                return fault.to_string();
+                return Cause::Certificate((&fault).into(), fault.to_string());
             }
-            error.to_string()
+            Cause::Certificate(CertificateFault::Other, error.to_string())
         })
     }
 }

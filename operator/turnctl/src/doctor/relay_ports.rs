@@ -55,7 +55,7 @@ const fn of_failure(failure: &Failure) -> Option<(SocketAddr, bool)> {
         | Cause::Silence(_)
         | Cause::Closed
         | Cause::Handshake(_)
-        | Cause::Certificate(_)
+        | Cause::Certificate(..)
         | Cause::NotTurn
         | Cause::Answer(_)
         | Cause::Alternate(_)

@@ -4,7 +4,7 @@ use std::{io::ErrorKind, net::SocketAddr};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use turn_probe::{AnswerFailure, Cause, Failure, Stage, Transport};
+use turn_probe::{AnswerFailure, Cause, CertificateFault, Failure, Stage, Transport};
 
 use super::{
     findings::{Check, Findings, Outcome, Ports},
@@ -130,13 +130,9 @@ fn of_failure(failure: &Failure, check: &Check, all: &[Check], now: Timestamp) -
             let remedy = format!("let the server listen on {server}, or correct the URL");
             Verdict::new(Reason::ConnectionRefused, cause, remedy)
         }
-        Cause::Certificate(_) => {
+        Cause::Certificate(fault, _) => {
             let host = check.parsed.as_ref().map(|url| url.host.to_string()).unwrap_or_default();
-            let remedy = format!(
-                "give the server a certificate for {host} that has not ended, with the chain to an \
-                 authority that clients believe"
-            );
-            Verdict::new(Reason::CertificateInvalid, cause, remedy)
+            Verdict::new(Reason::CertificateInvalid, cause, certificate_remedy(*fault, &host))
         }
         Cause::Handshake(_) => {
             let remedy = format!(
@@ -191,6 +187,27 @@ fn of_failure(failure: &Failure, check: &Check, all: &[Check], now: Timestamp) -
             let remedy = format!("see the log of the server at {server}");
             Verdict::new(Reason::Other, format!("{}: {cause}", failure.stage), remedy)
         }
+    }
+}
+
+fn certificate_remedy(fault: CertificateFault, host: &str) -> String {
+    match fault {
+        CertificateFault::Time => {
+            format!(
+                "renew the certificate for {host}; if it is valid, set the clock of this machine"
+            )
+        }
+        CertificateFault::Name => format!(
+            "give the server a certificate for {host}, or clients a name that stands in this one"
+        ),
+        CertificateFault::Issuer => format!(
+            "give the server the whole chain of the certificate for {host}, from an authority that \
+             clients believe"
+        ),
+        CertificateFault::Other => format!(
+            "give the server a certificate for {host} that has not ended, with the chain to an \
+             authority that clients believe"
+        ),
     }
 }
 
@@ -324,4 +341,18 @@ fn short_lived(check: &Check, now: Timestamp) -> Option<(String, &'static str)> 
         let says = format!("the credential ends in {left:#}: an ICE restart after that fails");
         (says, "mint credentials that last as long as a call")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_decides_what_to_change() {
+        let remedy = |fault| certificate_remedy(fault, "turn.example.org");
+        assert!(remedy(CertificateFault::Time).contains("renew"));
+        assert!(remedy(CertificateFault::Name).contains("a name that stands in this one"));
+        assert!(remedy(CertificateFault::Issuer).contains("the whole chain"));
+        assert!(remedy(CertificateFault::Other).contains("turn.example.org"));
+    }
 }
