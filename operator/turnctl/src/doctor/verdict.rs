@@ -308,7 +308,7 @@ pub(super) fn advice(checks: &[Check], now: Timestamp) -> Vec<Advice> {
     for check in checks {
         let of_url = check.parsed.iter().flat_map(IceUrl::advice);
         let of_url = of_url.map(|(says, remedy)| (says.to_owned(), remedy));
-        let more = short_lived(check, now).into_iter().chain(denied(check));
+        let more = lifetime(check, now).into_iter().chain(denied(check));
         for (observation, remedy) in of_url.chain(more) {
             let url = check.url.clone();
             let found = Advice { url, observation, remedy };
@@ -333,19 +333,60 @@ fn denied(check: &Check) -> Option<(String, &'static str)> {
     })
 }
 
-fn short_lived(check: &Check, now: Timestamp) -> Option<(String, &'static str)> {
+/// A credential that is over, where its refusal does not say so, or soon will be.
+fn lifetime(check: &Check, now: Timestamp) -> Option<(String, &'static str)> {
     check.parsed.as_ref().filter(|url| url.relays)?;
-    let left = expiry(check.username.as_deref()?)?.duration_since(now);
+    let expiry = expiry(check.username.as_deref()?)?;
+    let left = expiry.duration_since(now);
     let left = left.round(jiff::Unit::Second).unwrap_or(left);
+    if !left.is_positive() && !is_unauthorized(&check.outcome) {
+        let says = format!("by the clock of this machine the credential ended at {expiry}");
+        return Some((says, "mint a new one; if it is new, set the clock of who mints it"));
+    }
     (left.is_positive() && left < SHORT).then(|| {
         let says = format!("the credential ends in {left:#}: an ICE restart after that fails");
         (says, "mint credentials that last as long as a call")
     })
 }
 
+fn is_unauthorized(outcome: &Outcome) -> bool {
+    let Outcome::Failed(failure) = outcome else { return false };
+    matches!(&*failure.cause, Cause::Answer(AnswerFailure::Refused { code: 401, .. }))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    /// What is advised about a relay that says nothing to a credential of this end.
+    fn advised(expiry: i64) -> Vec<String> {
+        let url = "turn:192.0.2.1:3478?transport=udp";
+        let server = ([192, 0, 2, 1], 3478).into();
+        let cause = Box::new(Cause::Silence(Duration::from_secs(10)));
+        let (stage, transport) = (Stage::Binding, Transport::Udp);
+        let failure = Failure { stage, server, transport, before: Vec::new(), cause };
+        let check = Check {
+            url: url.to_owned(),
+            username: Some(format!("{expiry}:alice")),
+            parsed: IceUrl::parse(url).ok(),
+            address: Some(server),
+            outcome: Outcome::Failed(failure),
+        };
+        let now = Timestamp::from_second(NOW).expect("a time");
+        advice(&[check], now).into_iter().map(|advice| advice.observation).collect()
+    }
+
+    #[test]
+    fn a_credential_that_is_over_or_soon_will_be_is_told_without_an_answer() {
+        assert!(advised(NOW)[0].contains("the credential ended at"), "{:?}", advised(NOW));
+        assert!(advised(NOW - 60)[0].contains("ended at 2027-01-15"), "{:?}", advised(NOW - 60));
+        assert!(advised(NOW + 299)[0].contains("ends in"), "{:?}", advised(NOW + 299));
+        assert_eq!(advised(NOW + 300), [""; 0]);
+    }
 
     #[test]
     fn what_is_wrong_with_a_certificate_decides_what_to_change() {
