@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use futures::future::join_all;
 use rustls::{
     client::danger::ServerCertVerifier,
     crypto::aws_lc_rs::default_provider,
@@ -85,12 +86,10 @@ impl Checker {
     /// Tries all of them at once, and then more of the relay ports; the results are in the order in
     /// which the URLs are given out.
     pub(super) async fn check(&self, servers: &[IceServer]) -> Findings {
-        let mut attempts = Vec::new();
-        for server in servers {
-            for url in &server.urls {
-                attempts.extend(self.attempts(server, url).await);
-            }
-        }
+        let urls =
+            servers.iter().flat_map(|server| server.urls.iter().map(move |url| (server, url)));
+        let attempts = join_all(urls.map(|(server, url)| self.attempts(server, url))).await;
+        let attempts: Vec<_> = attempts.into_iter().flatten().collect();
         let targets: Vec<_> = attempts.iter().map(Attempt::target).collect();
         let checks = try_all(attempts).await;
         let relay_ports = relay_ports::sample(&checks, &targets).await;
@@ -128,7 +127,8 @@ impl Checker {
         let found = timeout(self.limit, lookup_host((name.as_str(), url.port))).await;
         let found = found.map_err(|_| format!("no answer within {:?}", self.limit))?;
         let mut addresses: Vec<_> = found.map_err(|error| error.to_string())?.collect();
-        addresses.sort_by_key(SocketAddr::is_ipv6);
+        // IPv4 first, as addresses are ordered.
+        addresses.sort_unstable();
         addresses.dedup();
         Ok(addresses)
     }
