@@ -7,6 +7,9 @@
 //! `ice_component.c`). Measured with stock browsers, a TCP connection that nothing answers ends
 //! libwebrtc's gathering only when the system gives it up, later than an app waits; and over UDP a
 //! refusal by ICMP helps no more than silence.
+//!
+//! A URL of TURN over DTLS counts for nothing here: browsers take it for one of TLS over TCP, and that
+//! is not tried.
 
 use std::{io::ErrorKind, time::Duration};
 

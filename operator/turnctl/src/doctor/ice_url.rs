@@ -103,7 +103,9 @@ impl IceUrl {
         matches!(self.port, 80 | 443 | 1024..)
     }
 
-    /// Whether browsers speak it at all: none speaks TURN over DTLS.
+    /// Whether browsers speak it at all: none speaks TURN over DTLS. A `turns:` URL is one of TLS over
+    /// TCP to them, whatever it says of the transport (libwebrtc `pc/ice_server_parsing.cc`, Firefox
+    /// `PeerConnectionImpl`).
     pub(super) fn is_for_browsers(&self) -> bool {
         self.transport != Transport::Dtls
     }
@@ -120,7 +122,10 @@ impl IceUrl {
         }
         if !self.is_for_browsers() {
             let remedy = "give browsers turns: with ?transport=tcp";
-            advice.push(("TURN over DTLS, which no browser speaks", remedy));
+            advice.push((
+                "TURN over DTLS, which no browser speaks: they take it for TLS over TCP",
+                remedy,
+            ));
         }
         if self.transport == Transport::Tls && matches!(self.host, Host::Ip(_)) {
             let remedy = "give a name that stands in the certificate";
