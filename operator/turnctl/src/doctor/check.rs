@@ -18,7 +18,7 @@ use turn_probe::{
 use super::{
     findings::{Check, Findings, Outcome},
     ice_servers::IceServer,
-    ice_url::{Host, IceUrl, Malformed},
+    ice_url::{self, Host, IceUrl, Malformed},
     relay_ports,
 };
 
@@ -99,7 +99,7 @@ impl Checker {
     /// One for each address.
     async fn attempts(&self, server: &IceServer, url: &str) -> Vec<Attempt> {
         let attempt = |parsed, address, target| {
-            let (url, username) = (url.to_owned(), server.username.clone());
+            let (url, username) = (ice_url::shown(url), server.username.clone());
             Attempt { url, username, parsed, address, target }
         };
         let parsed = match usable(server, url) {

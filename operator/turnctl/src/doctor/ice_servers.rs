@@ -80,12 +80,14 @@ fn text(place: &str, value: &Value) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// A value in a message: not all of what somebody took for iceServers.
+/// A value in a message: what kind it is, where it may hold a credential.
 fn brief(value: &Value) -> String {
-    const LONGEST: usize = 60;
-    let text = value.to_string();
-    let cut: String = text.chars().take(LONGEST).collect();
-    if cut.len() < text.len() { cut + "…" } else { cut }
+    match value {
+        Value::Object(_) => "an object".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::String(_) => "a string".to_owned(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +121,7 @@ mod tests {
         assert!(says("turn:a").starts_with("no JSON"));
         assert_eq!(says("7"), "7: must be an object with iceServers, or their list");
         assert_eq!(says("{}"), "iceServers: missing: must be a list of objects with urls");
-        assert_eq!(says(r#"{"iceServers": {}}"#), "iceServers: {}: must be a list");
+        assert_eq!(says(r#"{"iceServers": {}}"#), "iceServers: an object: must be a list");
         assert_eq!(says("[7]"), "[0]: 7: must be an object with urls");
         let place = "iceServers[1].urls";
         let text = r#"{"iceServers": [{"urls": "turn:a"}, {"urls": 7}]}"#;
@@ -128,5 +130,22 @@ mod tests {
             says(r#"[{"url": "turn:a", "credential": 7}]"#),
             "[0].credential: must be a string"
         );
+    }
+
+    #[test]
+    fn no_message_holds_a_credential() {
+        let secret = r#"{"urls": "turn:a", "credential": "hidden"}"#;
+        for text in [
+            format!(r#"{{"iceServers": {secret}}}"#),
+            format!(r#"[{{"urls": {secret}}}]"#),
+            format!(r#"[{{"urls": ["turn:a", {secret}]}}]"#),
+            format!("[[{secret}]]"),
+            r#"["hidden"]"#.to_owned(),
+            r#""hidden""#.to_owned(),
+            r#"[{"urls": "turn:a", "credential": ["hidden"]}]"#.to_owned(),
+        ] {
+            let error = read(&text).err().unwrap_or_else(|| panic!("{text}: taken"));
+            assert!(!format!("{error:#}").contains("hidden"), "{error:#}");
+        }
     }
 }

@@ -135,6 +135,14 @@ impl IceUrl {
     }
 }
 
+/// A URL as it may be shown: without what stands before an `@`, which people take for the place of a
+/// password.
+pub(super) fn shown(url: &str) -> String {
+    let Some((before, host)) = url.rsplit_once('@') else { return url.to_owned() };
+    let scheme = before.split_once(':').map_or("", |(scheme, _)| scheme);
+    format!("{scheme}:…@{host}")
+}
+
 fn host_and_port(authority: &str) -> Result<(Host, Option<u16>), Malformed> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let remedy = "write an IPv6 address in brackets, such as turn:[2001:db8::1]:3478";
@@ -210,6 +218,18 @@ mod tests {
             let wrong = IceUrl::parse(text).expect_err(text);
             assert!(wrong.says.contains(says), "{text}: {wrong:?}");
             assert!(!wrong.remedy.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for (url, expected) in [
+            ("turn:a.example:3478", "turn:a.example:3478"),
+            ("turn:alice:hidden@a.example:3478", "turn:…@a.example:3478"),
+            ("turn://alice:hid@den@a.example", "turn:…@a.example"),
+            ("hidden@a.example", ":…@a.example"),
+        ] {
+            assert_eq!(shown(url), expected);
         }
     }
 
