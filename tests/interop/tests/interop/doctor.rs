@@ -105,6 +105,14 @@ pub(crate) fn names_what_is_wrong() -> anyhow::Result<()> {
             format!("turn://127.0.0.1:{port}"),
         ]),
         wrong,
+        {
+            "urls": [
+                format!("turn:127.0.0.1:{port}?transport=tcp"),
+                format!("turn:alice:hidden@127.0.0.1:{port}"),
+            ],
+            "username": username,
+            "credential": "hidden",
+        },
         {"urls": format!("stun:127.0.0.1:{port}")},
         {"urls": format!("turn:127.0.0.1:{port}")},
     ]});
@@ -119,6 +127,8 @@ pub(crate) fn names_what_is_wrong() -> anyhow::Result<()> {
         "TLSInterceptedOrMisconfigured",
         "InvalidUrl",
         "CredentialExpired",
+        "CredentialsRejected",
+        "InvalidUrl",
         "works",
         "InvalidUrl",
     ];
@@ -131,7 +141,9 @@ pub(crate) fn names_what_is_wrong() -> anyhow::Result<()> {
     ensure!(checks.iter().all(|check| complete(&check)), "{diagnosis:#}");
     let (chrome, firefox) = (gathering(&diagnosis, "Chrome"), gathering(&diagnosis, "Firefox"));
     ensure!((chrome, firefox) == (Some(39.75), Some(11.1)), "{diagnosis:#}");
-    ensure!(!diagnosis.to_string().contains(&credential), "the credential is printed");
+    for secret in [credential.as_str(), "hidden", "guessed"] {
+        ensure!(!diagnosis.to_string().contains(secret), "a credential is printed: {diagnosis:#}");
+    }
     Ok(())
 }
 
