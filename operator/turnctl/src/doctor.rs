@@ -137,30 +137,52 @@ async fn from_cluster(arguments: &Arguments) -> anyhow::Result<Vec<IceServer>> {
     Ok(vec![IceServer { urls, username: Some(username), credential: Some(credential) }])
 }
 
+/// What is tried this time; none where the cluster does not say, and is asked again later.
+async fn servers_now(
+    request: &Request,
+    arguments: &Arguments,
+) -> anyhow::Result<Option<Vec<IceServer>>> {
+    if let Some(servers) = &request.servers {
+        return Ok(Some(servers.clone()));
+    }
+    match from_cluster(arguments).await {
+        Ok(servers) => Ok(Some(servers)),
+        Err(error) if request.watch.is_some() => {
+            writeln!(stderr(), "turnctl: {error:#}")?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 async fn diagnose(request: &Request, arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let output = arguments.output;
     let mut last: Option<Diagnosis> = None;
     loop {
-        let servers = match &request.servers {
-            Some(servers) => servers.clone(),
-            None => from_cluster(arguments).await?,
-        };
-        if output == Output::Text && last.is_none() && stderr().is_terminal() {
-            let count: usize = servers.iter().map(|server| server.urls.len()).sum();
-            writeln!(stderr(), "trying {count} URLs, {:?} each at most …", request.checker.limit)?;
-        }
-        let diagnosis = Diagnosis::new(request.checker.check(&servers).await);
-        match (output, &last) {
-            (Output::Json, _) => writeln!(stdout(), "{}", diagnosis.json()?)?,
-            (Output::Text, None) => write!(stdout(), "{}", diagnosis.text())?,
-            (Output::Text, Some(last)) => {
-                write!(stdout(), "{}", diagnosis.changes(last, Timestamp::now()))?;
+        if let Some(servers) = servers_now(request, arguments).await? {
+            if last.is_none() && arguments.output == Output::Text && stderr().is_terminal() {
+                let count: usize = servers.iter().map(|server| server.urls.len()).sum();
+                let limit = request.checker.limit;
+                writeln!(stderr(), "trying {count} URLs, {limit:?} each at most …")?;
             }
+            let diagnosis = Diagnosis::new(request.checker.check(&servers).await);
+            show(&diagnosis, last.as_ref(), arguments.output)?;
+            last = Some(diagnosis);
         }
         let Some(every) = request.watch else {
-            return Ok(if diagnosis.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            let is_well = last.is_some_and(|diagnosis| diagnosis.is_well());
+            return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         };
-        last = Some(diagnosis);
         tokio::time::sleep(every).await;
     }
+}
+
+fn show(diagnosis: &Diagnosis, last: Option<&Diagnosis>, output: Output) -> anyhow::Result<()> {
+    match (output, last) {
+        (Output::Json, _) => writeln!(stdout(), "{}", diagnosis.json()?)?,
+        (Output::Text, None) => write!(stdout(), "{}", diagnosis.text())?,
+        (Output::Text, Some(last)) => {
+            write!(stdout(), "{}", diagnosis.changes(last, Timestamp::now()))?;
+        }
+    }
+    Ok(())
 }
