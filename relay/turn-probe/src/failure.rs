@@ -171,6 +171,17 @@ impl From<&CertificateError> for CertificateFault {
     }
 }
 
+impl From<&CertificateError> for Cause {
+    fn from(error: &CertificateError) -> Self {
+        let text = if let CertificateError::Other(own) = error {
+            own.to_string()
+        } else {
+            error.to_string()
+        };
+        Self::Certificate(error.into(), text)
+    }
+}
+
 /// What a refusal means to the one who probes.
 const fn hint(failure: &turn_client::Failure) -> &'static str {
     let turn_client::Failure::Refused { code, .. } = failure else { return "" };

@@ -119,9 +119,7 @@ impl Link {
 fn handshake_failed(error: &io::Error) -> Cause {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
-        Some(rustls::Error::InvalidCertificate(fault)) => {
-            Cause::Certificate(fault.into(), fault.to_string())
-        }
+        Some(rustls::Error::InvalidCertificate(fault)) => fault.into(),
         Some(_) | None => Cause::Handshake(format!("TLS: {error}")),
     }
 }

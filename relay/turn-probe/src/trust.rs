@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{
         CryptoProvider, aws_lc_rs::default_provider, verify_tls12_signature, verify_tls13_signature,
@@ -29,6 +29,11 @@ struct Pinned {
     certificate: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
 }
+
+/// What a pinned certificate is not.
+#[derive(Debug, thiserror::Error)]
+#[error("another certificate than the one that is expected")]
+struct Unexpected;
 
 impl Trust {
     /// Believes the holder of exactly this certificate, whatever it says and whoever has signed it.
@@ -81,7 +86,7 @@ impl Trust {
             self.verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now());
         judged.map(|_| ()).map_err(|error| {
             if let Error::InvalidCertificate(fault) = error {
-                return Cause::Certificate((&fault).into(), fault.to_string());
+                return Cause::from(&fault);
             }
             Cause::Certificate(CertificateFault::Other, error.to_string())
         })
@@ -100,7 +105,7 @@ impl ServerCertVerifier for Pinned {
         if *end_entity == self.certificate {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(CertificateError::ApplicationVerificationFailure.into())
+            Err(CertificateError::Other(OtherError(Arc::new(Unexpected))).into())
         }
     }
 

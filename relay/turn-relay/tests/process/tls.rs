@@ -154,10 +154,8 @@ fn a_probe_that_expects_another_certificate_says_so() {
         files.listeners.extend([listener("TLS", tls_port), listener("DTLS", dtls_port)]);
     });
     relay.expect_another_certificate();
-    for (port, transport, expected) in [
-        (tls_port, Transport::Tls, "invalid peer certificate"),
-        (dtls_port, Transport::Dtls, "another certificate than the one that is expected"),
-    ] {
+    let expected = "another certificate than the one that is expected";
+    for (port, transport) in [(tls_port, Transport::Tls), (dtls_port, Transport::Dtls)] {
         let failure = relay.echo_at(relay.at(port), transport, "north").expect_err("distrusted");
         assert_eq!(failure.stage, turn_probe::Stage::Connect);
         assert!(failure.line().contains(expected), "{}", failure.line());
