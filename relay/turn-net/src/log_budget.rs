@@ -43,7 +43,7 @@ impl LogBudget {
     }
 }
 
-/// Logs like [`tracing::event`] at a level, once a second at most.
+/// Logs like [`tracing::event!`] at a level, once a second at most.
 macro_rules! log_rarely {
     ($level:ident, $($line:tt)*) => {{
         static LINES: $crate::log_budget::LogBudget = $crate::log_budget::LogBudget::new();
