@@ -40,8 +40,13 @@ names! {
         CredentialsReady,
         /// The Secret with the certificate holds one that clients take, if a listener needs one.
         CertificateReady,
+        /// Every relay is reached from outside: each listener, and the relay ports.
+        Reachable,
         /// The relays run the present spec and are ready.
         Available,
+        /// Something is amiss although clients are served: not among what `Ready` sums up, and
+        /// `False` is as it should be.
+        Degraded,
     }
 }
 
@@ -100,5 +105,41 @@ names! {
         RelayNotReady,
         /// A relay's node has no address that clients could be told.
         NoAddress,
+        /// Nobody tries: `reachability.gate` is Off.
+        NotProbed,
+        /// Nobody has said anything lately of whether a relay is reached.
+        VantagesSilent,
+        /// All that a vantage tries fails, at every relay: its own network is the suspect.
+        VantageBroken,
+        /// From where it was tried UDP is answered nowhere, and TCP is.
+        UDPBlocked,
+        /// From where it was tried TCP is answered nowhere, and UDP is.
+        TCPBlocked,
+        /// A listener's port does not answer, while others of its transport do.
+        ListenerPortBlocked,
+        /// A listener's port refuses.
+        ListenerRefused,
+        /// None of the relay ports that were tried is open.
+        RelayRangeBlocked,
+        /// Some of the relay ports are open, others are not.
+        RelayRangePartiallyBlocked,
+        /// What answers on a TLS or DTLS port speaks no TLS, or another one than the relay.
+        TLSInterceptedOrMisconfigured,
+        /// The relay's addresses are not those that clients are told: something translates them.
+        AddressMismatch,
+        /// The relay is reached, but not by itself and its own node through its public address.
+        HairpinUnsupported,
+        /// The relay is reached over IPv4 and not over IPv6.
+        IPv6Unreachable,
+        /// Long packets do not arrive, short ones do.
+        PathMTUTooSmall,
+        /// Many packets are lost on the way.
+        HighLoss,
+        /// The relay does not take credentials that the operator has minted.
+        CredentialsRejected,
+        /// The relay does not take them because its clock is another one.
+        ClockSkew,
+        /// What answers speaks no TURN, or not as it should.
+        NotTurn,
     }
 }

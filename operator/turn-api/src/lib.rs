@@ -17,10 +17,11 @@ pub use crd::crd;
 pub use document::{Document, DocumentError};
 pub use schema::Violation;
 pub use turn_server::{
-    AddressFrom, Addresses, Admin, Auth, CredentialHash, CredentialsStatus, Drain, Features,
-    ImagePullSecret, Limits, Listener, Peers, PodSettings, Protocol, Region, RegionStatus,
+    AddressFrom, Addresses, Admin, ApiKeys, Auth, CredentialHash, CredentialsStatus, Drain,
+    Features, Gate, IceServers, ImagePullSecret, Limits, Listener, ListenerReachability,
+    NamedSecret, Peers, PodSettings, Protocol, Reachability, Reached, Region, RegionStatus,
     RelayPorts, RelayStatus, Resources, SecretRef, StaticAddress, Tls, TlsSecretRef, TurnServer,
-    TurnServerSpec, TurnServerStatus, Workload,
+    TurnServerSpec, TurnServerStatus, Vantages, Workload,
 };
 pub use validated::{
     Advertised, CredentialsSource, DEFAULT_REGION, Invalid, StaticAddresses, Validated,

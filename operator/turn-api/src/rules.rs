@@ -157,7 +157,7 @@ pub(crate) const NOT_SECRET_NAME: Rule = rule(
     "must be the name of a Secret: lower-case letters, digits, '-' and '.'",
     "",
 );
-/// On `auth.secretRef.name` and `tls.secretRef.name`.
+/// On the name of each Secret that the spec refers to.
 pub(crate) const SECRET_NAME: &[Rule] = &[NOT_SECRET_NAME];
 
 pub(crate) const NOT_SECRET_KEY: Rule = rule(
@@ -167,6 +167,14 @@ pub(crate) const NOT_SECRET_KEY: Rule = rule(
 );
 /// On each of `auth.secretRef.keys`.
 pub(crate) const SECRET_KEY: &[Rule] = &[NOT_SECRET_KEY];
+
+pub(crate) const NOT_ORIGIN: Rule = rule(
+    "self == '*' || self.matches('^https?://([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])*[a-z0-9]([-a-z0-9]*[a-z0-9])?(:[0-9]{1,5})?$')",
+    "must be an origin, such as https://meet.example.com or http://localhost:8080, or *",
+    "",
+);
+/// On each of `iceServers.allowedOrigins`.
+pub(crate) const ORIGIN: &[Rule] = &[NOT_ORIGIN];
 
 pub(crate) const NOT_QUANTITY: Rule = rule(
     "type(self) == int || isQuantity(self)",

@@ -11,8 +11,8 @@ use k8s_openapi::jiff::Timestamp;
 pub use addresses::{Advertised, StaticAddresses};
 
 use crate::{
-    CredentialHash, Drain, Features, Limits, PodSettings, Protocol, RelayPorts, TurnServer,
-    Violation, Workload,
+    CredentialHash, Drain, Features, IceServers, Limits, PodSettings, Protocol, Reachability,
+    RelayPorts, TurnServer, Violation, Workload,
 };
 
 /// The region of a `TurnServer` that names none.
@@ -68,6 +68,8 @@ pub struct Validated {
     denied_peers: Vec<IpNet>,
     limits: Limits,
     features: Features,
+    reachability: Reachability,
+    ice_servers: IceServers,
     drain: Drain,
     admin_port: u16,
     pod: PodSettings,
@@ -278,6 +280,18 @@ impl Validated {
     #[must_use]
     pub fn features(&self) -> Features {
         self.features
+    }
+
+    /// Whether the relays are reached from outside, who tries it, and what follows.
+    #[must_use]
+    pub fn reachability(&self) -> &Reachability {
+        &self.reachability
+    }
+
+    /// What the ICE-servers API hands out.
+    #[must_use]
+    pub fn ice_servers(&self) -> &IceServers {
+        &self.ice_servers
     }
 
     /// How a relay ends.

@@ -7,8 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ice_servers::IceServers,
     listener::{Listener, Protocol, Tls},
     pod::PodSettings,
+    reachability::Reachability,
     status::TurnServerStatus,
 };
 use crate::rules;
@@ -37,6 +39,12 @@ use crate::rules;
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
         description = "Whether every relay that the spec asks for serves clients."
+    ),
+    printcolumn(
+        name = "Reachable",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Reachable")].status"#,
+        description = "Whether every relay is reached from outside, on each transport and its relay ports."
     ),
     printcolumn(
         name = "Relays",
@@ -126,6 +134,10 @@ pub struct TurnServerSpec {
     pub limits: Limits,
     /// What not everybody needs. Running relays take changes at once.
     pub features: Features,
+    /// Whether the relays are reached from outside, who tries it, and what follows.
+    pub reachability: Reachability,
+    /// What the ICE-servers API hands out.
+    pub ice_servers: IceServers,
     /// How a relay ends.
     pub drain: Drain,
     /// The relay's HTTP port on the node, for probes, metrics and status.
@@ -150,6 +162,8 @@ impl Default for TurnServerSpec {
             peers: Peers::default(),
             limits: Limits::default(),
             features: Features::default(),
+            reachability: Reachability::default(),
+            ice_servers: IceServers::default(),
             drain: Drain::default(),
             admin: Admin::default(),
             pod: PodSettings::default(),

@@ -12,10 +12,12 @@ pub struct TurnServerStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready (the sum of the others), Accepted, PortsAllocated, CredentialsReady, CertificateReady, Available.
+    /// Ready (the sum of the others), Accepted, PortsAllocated, CredentialsReady, CertificateReady,
+    /// Reachable, Available; and Degraded, which is not among the sum.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// What clients may be given as `urls` of an ICE server: every listener of every ready relay.
+    /// What clients may be given as `urls` of an ICE server: every listener that is reached of every
+    /// ready relay.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
     /// How many relays there should be.
@@ -73,6 +75,65 @@ pub struct RelayStatus {
     /// Whether it is ending, and serves only the clients that it has.
     #[serde(default)]
     pub draining: bool,
+    /// Whether it has no room for more clients.
+    #[serde(default)]
+    pub full: bool,
+    /// What clients may be given as `urls` of an ICE server for this relay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+    /// Who reaches it, and where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reachability: Vec<ListenerReachability>,
+}
+
+/// Who reaches one address of one listener of a relay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct ListenerReachability {
+    /// The name of the listener.
+    pub listener: String,
+    /// The address that clients are told.
+    pub address: String,
+    /// Whether it is reached, as far as enough vantages agree.
+    pub reached: Reached,
+    /// Why it is not, as the reason of a condition. Absent where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What was seen, and the firewall rule that would mend it. Absent where it is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The vantages that reach it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reached_from: Vec<String>,
+    /// The vantages that do not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_reached_from: Vec<String>,
+}
+
+/// Whether something is reached, with the words of conditions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Reached {
+    /// It is.
+    True,
+    /// It is not.
+    False,
+    /// Nobody has tried it lately, or they do not agree.
+    #[default]
+    Unknown,
+}
+
+impl Reached {
+    /// As it stands in a condition.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
 }
 
 /// Where the shared secrets are.

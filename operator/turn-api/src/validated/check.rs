@@ -14,8 +14,8 @@ use super::{
     ValidatedListener, ValidatedRegion,
 };
 use crate::{
-    AddressFrom, Addresses, Auth, Limits, Listener, Peers, Protocol, Region, RelayPorts, Resources,
-    TurnServer, TurnServerSpec, Violation, Workload,
+    AddressFrom, Addresses, Auth, IceServers, Limits, Listener, Peers, Protocol, Reachability,
+    Region, RelayPorts, Resources, TurnServer, TurnServerSpec, Violation, Workload,
     document::{is_label, is_subdomain},
     rules,
 };
@@ -56,6 +56,8 @@ pub(super) fn validate(turn_server: &TurnServer) -> Result<Validated, Invalid> {
     let regions = check_regions(spec, &mut findings);
     let advertised = check_addresses(&spec.addresses, &mut findings);
     let credentials = check_auth(&spec.auth, &mut findings);
+    check_reachability(&spec.reachability, &mut findings);
+    check_ice_servers(&spec.ice_servers, &mut findings);
     let (allowed_peers, denied_peers) = check_peers(&spec.peers, &mut findings);
     if !findings.0.is_empty() {
         return Err(Invalid::new(findings.0));
@@ -93,6 +95,8 @@ fn unchecked(metadata: &ObjectMeta, spec: &TurnServerSpec) -> Validated {
         denied_peers: Vec::new(),
         limits: spec.limits.clone(),
         features: spec.features,
+        reachability: spec.reachability.clone(),
+        ice_servers: spec.ice_servers.clone(),
         drain: spec.drain.clone(),
         admin_port: spec.admin.port,
         pod: spec.pod.clone(),
@@ -203,10 +207,7 @@ fn validated_listener(
 fn check_tls(spec: &TurnServerSpec, findings: &mut Findings) {
     match &spec.tls {
         Some(tls) => {
-            let name = &tls.secret_ref.name;
-            let good = is_subdomain(name);
-            let message = rules::NOT_SECRET_NAME.message;
-            findings.unless(good, "spec.tls.secretRef.name", name.as_str(), message);
+            check_secret_name("spec.tls.secretRef.name", &tls.secret_ref.name, findings);
         }
         None => {
             let secure =
@@ -427,12 +428,7 @@ fn check_auth(auth: &Auth, findings: &mut Findings) -> CredentialsSource {
         findings.add("spec.auth.credentialHashes[1]", Value::Null, &message);
     }
     let Some(reference) = &auth.secret_ref else { return CredentialsSource::Generated };
-    findings.unless(
-        is_subdomain(&reference.name),
-        "spec.auth.secretRef.name",
-        reference.name.as_str(),
-        rules::NOT_SECRET_NAME.message,
-    );
+    check_secret_name("spec.auth.secretRef.name", &reference.name, findings);
     let keys = &reference.keys;
     findings.unless(
         (1..=8).contains(&keys.len()),
@@ -455,6 +451,56 @@ fn check_auth(auth: &Auth, findings: &mut Findings) -> CredentialsSource {
         }
     }
     CredentialsSource::Referenced { name: reference.name.clone(), keys: keys.clone() }
+}
+
+fn check_secret_name(path: &str, name: &str, findings: &mut Findings) {
+    findings.unless(is_subdomain(name), path, name, rules::NOT_SECRET_NAME.message);
+}
+
+fn check_reachability(reachability: &Reachability, findings: &mut Findings) {
+    let vantages = u32::from(reachability.min_vantages);
+    findings.within("spec.reachability.minVantages", vantages, 1, 100);
+    if let Some(vantages) = &reachability.vantages {
+        let path = "spec.reachability.vantages.secretRef.name";
+        check_secret_name(path, &vantages.secret_ref.name, findings);
+    }
+}
+
+fn check_ice_servers(ice_servers: &IceServers, findings: &mut Findings) {
+    let IceServers { api_keys, allowed_origins, max_urls, requests_per_second } = ice_servers;
+    findings.within("spec.iceServers.maxUrls", u32::from(*max_urls), 1, 16);
+    findings.within("spec.iceServers.requestsPerSecond", *requests_per_second, 1, 100_000);
+    if let Some(keys) = api_keys {
+        check_secret_name(
+            "spec.iceServers.apiKeys.secretRef.name",
+            &keys.secret_ref.name,
+            findings,
+        );
+    }
+    let path = "spec.iceServers.allowedOrigins";
+    findings.unless(
+        allowed_origins.len() <= 64,
+        path,
+        allowed_origins.len(),
+        "must have at most 64 items",
+    );
+    for (index, origin) in allowed_origins.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        findings.unless(is_origin(origin), &path, origin.as_str(), rules::NOT_ORIGIN.message);
+    }
+}
+
+/// What browsers send as `Origin`, as far as web pages have one.
+fn is_origin(text: &str) -> bool {
+    let is_port = |port: &str| {
+        (1..=5).contains(&port.len()) && port.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    let host = ["https://", "http://"].into_iter().find_map(|scheme| text.strip_prefix(scheme));
+    let is_host = |host: &str| {
+        let (name, port) = host.split_once(':').map_or((host, None), |(n, p)| (n, Some(p)));
+        name.split('.').all(is_label) && port.is_none_or(is_port)
+    };
+    text == "*" || host.is_some_and(is_host)
 }
 
 fn check_peers(peers: &Peers, findings: &mut Findings) -> (Vec<IpNet>, Vec<IpNet>) {

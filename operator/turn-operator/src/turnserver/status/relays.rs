@@ -73,6 +73,7 @@ fn relay(pod: &RelayPod, validated: &Validated, observed: &Observed) -> RelaySta
         addresses: addresses(pod, validated, observed).iter().map(IpAddr::to_string).collect(),
         ready: pod.ready,
         draining: pod.draining,
+        ..RelayStatus::default()
     }
 }
 
