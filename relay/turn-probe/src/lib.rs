@@ -5,15 +5,23 @@
 //! asked to, one from the prober's own machine through a relay port and back. So it finds what no look
 //! at a listener finds: relay ports that are closed.
 //!
+//! Who probes whom and how often is [`plan`]; what follows from what all of them see is [`judgement`]
+//! and [`diagnosis`]; and [`survey`] is all of it for one fleet. These are pure too.
+//!
 //! What is done and how it is judged is [`Exchange`], which is pure: times and bytes go in. What
 //! runs it over sockets is [`echo`].
 
+pub mod diagnosis;
 mod exchange;
 mod failure;
+pub mod judgement;
 mod link;
+pub mod observation;
+pub mod plan;
 mod report;
 mod run;
 mod secure_datagrams;
+pub mod survey;
 mod trust;
 
 pub use exchange::{Exchange, Side};
@@ -26,7 +34,10 @@ pub use turn_client::{Credentials, CredentialsError, Failure as AnswerFailure};
 use std::fmt;
 
 /// What lies between prober and relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Transport {
     /// UDP.
     Udp,

@@ -1,0 +1,479 @@
+//! A fleet under observation: its plan, what was seen, and what follows for each relay. Pure: times
+//! and observations go in, orders and verdicts come out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    diagnosis::{self, Elsewhere, Finding, Reason, wire},
+    judgement::{Judgement, SILENCE, Word},
+    observation::{Fault, Observation},
+    plan::{Listener, Order, Plan, PortRange, Relay, Subject, Vantage, ports_to_try},
+};
+
+/// How long a relay of which nobody says anything at all waits to be let in, where failing open is
+/// allowed.
+const UNHEARD: Duration = Duration::from_secs(60);
+/// How often the words about an unchanged reason may change.
+const REWORD_EVERY: Duration = Duration::from_secs(60);
+
+/// What is observed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fleet {
+    /// The relays that run.
+    pub relays: Vec<Relay>,
+    /// What each of them listens on.
+    pub listeners: Vec<Listener>,
+    /// Who probes.
+    pub vantages: Vec<Vantage>,
+    /// The relay ports of each.
+    pub relay_ports: PortRange,
+    /// How many vantages have to agree.
+    pub min_vantages: usize,
+    /// Whether relays stay in when all turn unreachable at once.
+    pub fail_open: bool,
+    /// The relays that were let in before, by whoever observed the fleet then.
+    pub admitted: BTreeSet<Arc<str>>,
+    /// The relays whose clock is known to be another one.
+    pub skewed: BTreeSet<Arc<str>>,
+}
+
+/// What is known of a fleet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Of each relay.
+    pub relays: BTreeMap<Arc<str>, RelayVerdict>,
+    /// The vantages that fail everywhere, while others do not: they are not counted.
+    pub broken: Vec<Arc<str>>,
+    /// Whether every relay turned unreachable, so that whoever probes is the suspect; and whether
+    /// nothing at all was answered.
+    pub suspicion: Option<Suspicion>,
+}
+
+/// Why whoever probes is the suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// Nothing is answered at all, from nowhere.
+    NothingAnswers,
+    /// No relay is wholly reached, and some things are answered.
+    NoneIsWhole,
+}
+
+/// What is known of a relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayVerdict {
+    /// Whether all of it is reached; none as long as nobody knows.
+    pub reached: Option<bool>,
+    /// Whether clients may be sent to it.
+    pub admitted: bool,
+    /// What is wrong with it, the worst first.
+    pub finding: Option<Finding>,
+    /// Whether it has no room for more clients.
+    pub full: bool,
+    /// Of each listener at each address.
+    pub subjects: Vec<SubjectVerdict>,
+}
+
+/// What is known of a listener at an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectVerdict {
+    /// Which one.
+    pub subject: Subject,
+    /// Whether it is reached, and the relay ports behind it.
+    pub reached: Option<bool>,
+    /// What is wrong with it.
+    pub finding: Option<Finding>,
+    /// Who reaches it.
+    pub reached_from: Vec<Arc<str>>,
+    /// Who does not.
+    pub not_reached_from: Vec<Arc<str>>,
+}
+
+/// An answer that nobody asked for, or that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No such order is open: it was answered before, or never given.
+    #[error("no such probe is awaited from this vantage: it was answered before, or never ordered")]
+    NotAwaited,
+    /// No probe finds that.
+    #[error("no probe finds that: its parts contradict each other, or are too long")]
+    Implausible,
+}
+
+/// A fleet under observation.
+#[derive(Debug)]
+pub struct Survey {
+    fleet: Fleet,
+    plan: Plan,
+    judgement: Judgement,
+    admitted: BTreeSet<Arc<str>>,
+    first_seen: BTreeMap<Arc<str>, Instant>,
+    full: BTreeMap<Arc<str>, bool>,
+    /// What was told last of each, and when.
+    told: BTreeMap<Subject, (Finding, Instant)>,
+}
+
+impl Survey {
+    /// Begins to observe.
+    #[must_use]
+    pub fn new(fleet: Fleet, now: Instant) -> Self {
+        let mut survey = Self {
+            plan: Plan::default(),
+            judgement: Judgement::default(),
+            admitted: fleet.admitted.clone(),
+            first_seen: BTreeMap::new(),
+            full: BTreeMap::new(),
+            told: BTreeMap::new(),
+            fleet,
+        };
+        survey.follow(now);
+        survey
+    }
+
+    /// Takes note of what the fleet is now.
+    pub fn set(&mut self, fleet: Fleet, now: Instant) {
+        if self.fleet != fleet {
+            self.fleet = fleet;
+            self.follow(now);
+        }
+    }
+
+    fn follow(&mut self, now: Instant) {
+        let Fleet { relays, listeners, vantages, .. } = &self.fleet;
+        self.plan.set(relays, listeners, vantages, now);
+        let names: BTreeSet<_> = relays.iter().map(|relay| Arc::clone(&relay.name)).collect();
+        let by = vantages.iter().map(|vantage| Arc::clone(&vantage.name)).collect();
+        self.judgement.retain(&by, &names);
+        self.admitted.retain(|name| names.contains(name));
+        self.full.retain(|name, _| names.contains(name));
+        self.first_seen.retain(|name, _| names.contains(name));
+        self.told.retain(|subject, _| names.contains(&subject.relay));
+        for name in names {
+            self.first_seen.entry(name).or_insert(now);
+        }
+    }
+
+    /// The plan: intervals, and how much each vantage has to do.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What a vantage has to probe now.
+    pub fn due(&mut self, vantage: &Arc<str>, now: Instant) -> Vec<Order> {
+        let (judgement, range) = (&self.judgement, self.fleet.relay_ports);
+        let ports = |subject: &Subject, round| {
+            let closed = judgement.closed_ports(vantage, subject);
+            ports_to_try(range, &(vantage, subject), round, &closed)
+        };
+        self.plan.due(vantage, now, ports)
+    }
+
+    /// When a vantage has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self, vantage: &str) -> Option<Instant> {
+        self.plan.poll_timeout(vantage)
+    }
+
+    /// Takes what a vantage has found to an order.
+    ///
+    /// # Errors
+    /// When it was not asked, or tells what no probe finds. Nothing is taken of it then.
+    pub fn record(
+        &mut self,
+        vantage: &Arc<str>,
+        subject: &Subject,
+        round: u64,
+        observation: &Observation,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        if !self.plan.is_awaited(vantage, subject, round) {
+            return Err(Refused::NotAwaited);
+        }
+        if !observation.is_plausible() {
+            return Err(Refused::Implausible);
+        }
+        if observation.fault != Some(Fault::NoRoute) {
+            let is_full = observation.fault == Some(Fault::Full);
+            self.full.insert(Arc::clone(&subject.relay), is_full);
+        }
+        let confirm = self.judgement.record(vantage, subject, observation, now);
+        self.plan.answered(vantage, subject, confirm, now);
+        Ok(())
+    }
+
+    /// Judges, and lets relays in and out by it.
+    pub fn judge(&mut self, now: Instant) -> Verdict {
+        let broken = self.broken(now);
+        let relays = self.fleet.relays.clone();
+        let mut verdict =
+            Verdict { broken: broken.iter().cloned().collect(), ..Verdict::default() };
+        for relay in &relays {
+            let of_relay = self.judge_relay(relay, &broken, now);
+            verdict.relays.insert(Arc::clone(&relay.name), of_relay);
+        }
+        verdict.suspicion = self.suspicion(&verdict, now);
+        self.admit(&mut verdict, now);
+        verdict
+    }
+
+    fn silence(&self, vantage: &str) -> Duration {
+        (self.plan.interval(vantage) * 3).max(SILENCE)
+    }
+
+    fn words(&self, subject: &Subject, now: Instant) -> Vec<Word> {
+        let silence = |vantage: &str| self.silence(vantage);
+        self.judgement.of_listener(&self.fleet.vantages, subject, now, silence)
+    }
+
+    fn range_words(&self, subject: &Subject, now: Instant) -> Vec<Word> {
+        let range = (Arc::clone(&subject.relay), subject.address);
+        let silence = |vantage: &str| self.silence(vantage);
+        self.judgement.of_range(&self.fleet.vantages, &range, now, silence)
+    }
+
+    fn subjects_of<'a>(&'a self, relay: &'a Relay) -> impl Iterator<Item = Subject> + use<'a> {
+        relay.addresses.iter().flat_map(move |address| {
+            self.fleet.listeners.iter().map(move |listener| Subject {
+                relay: Arc::clone(&relay.name),
+                address: *address,
+                listener: Arc::clone(&listener.name),
+                transport: listener.transport,
+                port: listener.port,
+            })
+        })
+    }
+
+    /// The vantages that reach no listener of any of several relays, although others reach some of
+    /// them. Who looks at one relay only cannot be told from a witness of its fault.
+    fn broken(&self, now: Instant) -> BTreeSet<Arc<str>> {
+        let mut seen = BTreeMap::<Arc<str>, (BTreeSet<Arc<str>>, bool)>::new();
+        let mut answered = BTreeSet::new();
+        for relay in &self.fleet.relays {
+            for subject in self.subjects_of(relay) {
+                for word in self.words(&subject, now) {
+                    let Some(reached) = word.reached else { continue };
+                    let (relays, any) = seen.entry(word.vantage).or_default();
+                    relays.insert(Arc::clone(&relay.name));
+                    *any |= reached;
+                    if reached {
+                        answered.insert(Arc::clone(&relay.name));
+                    }
+                }
+            }
+        }
+        let is_broken = |(relays, any): &(BTreeSet<Arc<str>>, bool)| {
+            !any && relays.len() > 1 && relays.iter().any(|relay| answered.contains(relay))
+        };
+        seen.into_iter().filter(|(_, of)| is_broken(of)).map(|(vantage, _)| vantage).collect()
+    }
+
+    fn judge_relay(
+        &mut self,
+        relay: &Relay,
+        broken: &BTreeSet<Arc<str>>,
+        now: Instant,
+    ) -> RelayVerdict {
+        let subjects: Vec<_> = self.subjects_of(relay).collect();
+        let subjects: Vec<_> = subjects
+            .into_iter()
+            .map(|subject| self.judge_subject(relay, subject, broken, now))
+            .collect();
+        let reached = if subjects.iter().any(|one| one.reached == Some(false)) {
+            Some(false)
+        } else if subjects.iter().all(|one| one.reached == Some(true)) {
+            Some(true)
+        } else {
+            None
+        };
+        let finding = subjects.iter().filter_map(|one| one.finding.as_ref());
+        RelayVerdict {
+            // A relay without an address cannot be reached, and that is said elsewhere.
+            reached: reached.filter(|_| !subjects.is_empty()),
+            admitted: false,
+            finding: finding.min_by_key(|finding| finding.reason).cloned(),
+            full: self.full.get(&relay.name).copied().unwrap_or_default(),
+            subjects,
+        }
+    }
+
+    fn judge_subject(
+        &mut self,
+        relay: &Relay,
+        subject: Subject,
+        broken: &BTreeSet<Arc<str>>,
+        now: Instant,
+    ) -> SubjectVerdict {
+        let listener = self.vote(relay, self.words(&subject, now), broken);
+        let range = self.vote(relay, self.range_words(&subject, now), broken);
+        let reached = match (listener.reached, range.reached) {
+            (Some(true), Some(true)) => Some(true),
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            _ => None,
+        };
+        let finding = if listener.reached == Some(false) {
+            listener.fault.map(|fault| self.of_listener(&subject, fault, now))
+        } else if range.reached == Some(false) {
+            Some(self.of_range(&subject, &range.against))
+        } else {
+            None
+        };
+        let finding = finding.map(|finding| self.worded(&subject, finding, now));
+        if finding.is_none() {
+            self.told.remove(&subject);
+        }
+        let not_reached_from: BTreeSet<_> =
+            listener.against.into_iter().chain(range.against).collect();
+        let reached_from =
+            listener.for_it.into_iter().filter(|name| !not_reached_from.contains(name)).collect();
+        let not_reached_from = not_reached_from.into_iter().collect();
+        SubjectVerdict { subject, reached, finding, reached_from, not_reached_from }
+    }
+
+    /// Counts what the vantages say. Who shares the relay's node goes through no firewall in front of
+    /// it: its good word counts only where there is no other, and its bad one never (a node need not
+    /// reach itself through its public address).
+    fn vote(&self, relay: &Relay, words: Vec<Word>, broken: &BTreeSet<Arc<str>>) -> Vote {
+        let is_beside = |name: &Arc<str>| {
+            let vantage = self.fleet.vantages.iter().find(|vantage| vantage.name == *name);
+            vantage.is_some_and(|vantage| vantage.node.as_deref() == Some(&*relay.node))
+        };
+        let words =
+            words.into_iter().filter(|w| w.reached.is_some() && !broken.contains(&w.vantage));
+        let (beside, others): (Vec<_>, Vec<_>) = words.partition(|word| is_beside(&word.vantage));
+        let needed = self.fleet.min_vantages.min(others.len()).max(1);
+        let only_beside = others.is_empty();
+        let (good, bad): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|word| word.reached == Some(true));
+        let mut for_it: Vec<_> = good.iter().map(|word| Arc::clone(&word.vantage)).collect();
+        let reached = if bad.len() >= needed {
+            Some(false)
+        } else if good.len() >= needed {
+            Some(true)
+        } else {
+            beside.iter().any(|word| only_beside && word.reached == Some(true)).then_some(true)
+        };
+        let by = beside.into_iter().filter(|word| word.reached == Some(true));
+        for_it.extend(by.map(|word| word.vantage));
+        let fault =
+            bad.iter().filter_map(|word| word.fault.as_ref()).map(|(fault, _)| *fault).max();
+        Vote { reached, fault, for_it, against: bad.into_iter().map(|word| word.vantage).collect() }
+    }
+
+    fn of_listener(&self, subject: &Subject, fault: Fault, now: Instant) -> Finding {
+        let Subject { relay, address, transport, port, .. } = subject;
+        let skewed = self.fleet.skewed.contains(relay);
+        let elsewhere = self.elsewhere(subject, now);
+        diagnosis::of_listener(fault, *transport, *address, *port, elsewhere, skewed)
+    }
+
+    fn elsewhere(&self, subject: &Subject, now: Instant) -> Elsewhere {
+        let mut elsewhere = Elsewhere::default();
+        for relay in &self.fleet.relays {
+            for other in self.subjects_of(relay) {
+                let reached = self.words(&other, now).iter().any(|word| word.reached == Some(true));
+                if !reached {
+                    continue;
+                }
+                if wire(other.transport) == wire(subject.transport) {
+                    elsewhere.same_wire = true;
+                } else {
+                    elsewhere.other_wire = true;
+                }
+                elsewhere.same_relay_over_ipv4 |= other.relay == subject.relay
+                    && other.listener == subject.listener
+                    && other.address.is_ipv4();
+            }
+        }
+        elsewhere
+    }
+
+    fn of_range(&self, subject: &Subject, by: &[Arc<str>]) -> Finding {
+        let range = (Arc::clone(&subject.relay), subject.address);
+        let (open, closed) = self.judgement.ports_seen(by, &range);
+        diagnosis::of_range(subject.address, self.fleet.relay_ports, &open, &closed)
+    }
+
+    /// The same words as before, unless there is another reason, or time to say it better.
+    fn worded(&mut self, subject: &Subject, finding: Finding, now: Instant) -> Finding {
+        if let Some((told, since)) = self.told.get(subject)
+            && told.reason == finding.reason
+            && now.saturating_duration_since(*since) < REWORD_EVERY
+        {
+            return told.clone();
+        }
+        self.told.insert(subject.clone(), (finding.clone(), now));
+        finding
+    }
+
+    /// Whether no relay is reached any more, of which there were some.
+    fn suspicion(&self, verdict: &Verdict, now: Instant) -> Option<Suspicion> {
+        let of_all = || verdict.relays.values().map(|relay| relay.reached);
+        let is_suspect = self.fleet.fail_open
+            && !self.admitted.is_empty()
+            && of_all().all(|reached| reached != Some(true))
+            && of_all().any(|reached| reached == Some(false));
+        let answers = || {
+            let subjects = self.fleet.relays.iter().flat_map(|relay| self.subjects_of(relay));
+            subjects.into_iter().any(|subject| {
+                self.words(&subject, now).iter().any(|word| word.reached == Some(true))
+            })
+        };
+        is_suspect
+            .then(|| if answers() { Suspicion::NoneIsWhole } else { Suspicion::NothingAnswers })
+    }
+
+    fn admit(&mut self, verdict: &mut Verdict, now: Instant) {
+        for (name, relay) in &mut verdict.relays {
+            let unheard = || {
+                let since = self.first_seen.get(name).copied().unwrap_or(now);
+                let silent = relay.subjects.iter().all(|one| {
+                    one.reached.is_none()
+                        && one.reached_from.is_empty()
+                        && one.not_reached_from.is_empty()
+                });
+                silent && now.saturating_duration_since(since) >= UNHEARD
+            };
+            match relay.reached {
+                Some(true) => _ = self.admitted.insert(Arc::clone(name)),
+                Some(false) if verdict.suspicion.is_none() => _ = self.admitted.remove(name),
+                None if self.fleet.fail_open && unheard() => {
+                    self.admitted.insert(Arc::clone(name));
+                }
+                Some(false) | None => {}
+            }
+            relay.admitted = self.admitted.contains(name);
+        }
+    }
+}
+
+/// What the vantages say together.
+struct Vote {
+    reached: Option<bool>,
+    /// What the worst of those sees that do not reach it.
+    fault: Option<Fault>,
+    for_it: Vec<Arc<str>>,
+    against: Vec<Arc<str>>,
+}
+
+impl Verdict {
+    /// The worst finding of all relays that are not reached.
+    #[must_use]
+    pub fn worst(&self) -> Option<(&Arc<str>, &Finding)> {
+        let findings =
+            self.relays.iter().filter_map(|(name, of)| Some((name, of.finding.as_ref()?)));
+        findings.min_by_key(|(_, finding)| finding.reason)
+    }
+
+    /// The reason of a relay's finding.
+    #[must_use]
+    pub fn reason(&self, relay: &str) -> Option<Reason> {
+        self.relays.get(relay)?.finding.as_ref().map(|finding| finding.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests;
