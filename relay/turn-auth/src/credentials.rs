@@ -12,7 +12,8 @@ use crate::{
     UnixSeconds,
     key::userhash,
     opaque::prepared,
-    time_limited::{password, split},
+    probe_order,
+    time_limited::{is_probe, password, probe_password, split},
 };
 
 /// All that a relay accepts: secrets of time-limited credentials, and static users.
@@ -93,6 +94,9 @@ pub enum Origin {
     /// A time-limited credential. What is allocated with it may go on after it ends, and after its
     /// secret was rotated away: clients cannot change the credential of an allocation.
     TimeLimited,
+    /// A prober's time-limited credential: what is allocated with it relays to the prober alone, and
+    /// ends with it. A probe is over in seconds, and begins anew with a credential of its own.
+    Probe,
     /// A static user: goes on only as long as the user is there with the same password.
     Static,
 }
@@ -166,7 +170,9 @@ impl Credentials {
             Identity::Name(name) => name,
             Identity::Hash(hash) => self.users.by_hash.get(hash).map_or("", String::as_str),
         };
-        if let Some(keys) = self.users.keys.get(username) {
+        let named = split(username);
+        let is_reserved = named.is_some_and(|(_, user)| is_probe(user));
+        if let Some(keys) = self.users.keys.get(username).filter(|_| !is_reserved) {
             let key = *keys.get(algorithm);
             return verify(&key).then(|| Authenticated {
                 user: username.to_owned(),
@@ -175,18 +181,29 @@ impl Credentials {
                 origin: Origin::Static,
             });
         }
-        let Some((expiry, user)) = split(username).filter(|_| !self.secrets.is_empty()) else {
+        let Some((expiry, user)) = named.filter(|_| !self.secrets.is_empty()) else {
             let nobody = self.key(algorithm, username, "");
             let _always_refused = verify(&nobody);
             return None;
         };
-        let key = self.time_limited_keys(algorithm, username).find(&mut verify)?;
+        let (key, origin) = if is_reserved {
+            (self.probe_keys(algorithm, username).find(&mut verify)?, Origin::Probe)
+        } else {
+            (self.time_limited_keys(algorithm, username).find(&mut verify)?, Origin::TimeLimited)
+        };
         (now < expiry).then(|| Authenticated {
             user: user.to_owned(),
             username: username.to_owned(),
             key,
-            origin: Origin::TimeLimited,
+            origin,
         })
+    }
+
+    /// Whether an order to probe was signed by somebody who has one of the secrets
+    /// ([`sign_probe_order`](crate::sign_probe_order)), for exactly this body, and is not over.
+    #[must_use]
+    pub fn verify_probe_order(&self, signature: &str, body: &[u8], now: UnixSeconds) -> bool {
+        probe_order::verify(&self.secrets, signature, body, now)
     }
 
     /// Whether a static user of this name still has this key.
@@ -211,6 +228,17 @@ impl Credentials {
             self.hashes.iter().map(move |hash| password(*hash, secret, username.as_bytes()))
         });
         pairs.map(move |password| self.key(algorithm, username, &password))
+    }
+
+    /// The keys that a prober's name may have: one for each secret, whatever hashes are taken.
+    fn probe_keys(
+        &self,
+        algorithm: PasswordAlgorithm,
+        username: &str,
+    ) -> impl Iterator<Item = LongTermKey> {
+        let passwords =
+            self.secrets.iter().map(|secret| probe_password(secret, username.as_bytes()));
+        passwords.map(move |password| self.key(algorithm, username, &password))
     }
 
     fn key(&self, algorithm: PasswordAlgorithm, username: &str, password: &str) -> LongTermKey {
@@ -309,6 +337,48 @@ mod tests {
     fn a_credential_ends_at_its_expiry() {
         let minted = TimeLimitedCredential::mint(&secret("new"), "alice", NOW);
         assert_eq!(check(&minted.username, &minted.password), None);
+    }
+
+    #[test]
+    fn a_reserved_name_is_let_in_with_the_password_of_a_probe_alone() {
+        let expires_at = UnixSeconds(NOW.0 + 1);
+        let probe = Some(("turnpike-probe:node-1".to_owned(), Origin::Probe));
+        for (name, expected) in [("new", true), ("old", true), ("gone", false)] {
+            let minted = TimeLimitedCredential::mint_for_probe(&secret(name), "node-1", expires_at);
+            let found = check(&minted.username, &minted.password);
+            assert_eq!(found, probe.clone().filter(|_| expected), "{name}");
+        }
+        let over = TimeLimitedCredential::mint_for_probe(&secret("new"), "node-1", NOW);
+        assert_eq!(check(&over.username, &over.password), None);
+        let both = vec![CredentialHash::Sha1, CredentialHash::Sha256];
+        let credentials = credentials().with_hashes(both.clone());
+        for hash in both {
+            let user = "turnpike-probe:node-1";
+            let minted = TimeLimitedCredential::mint_with(hash, &secret("new"), user, expires_at);
+            let (name, password) = (&minted.username, &minted.password);
+            let identity = Identity::Name(name);
+            let algorithm = PasswordAlgorithm::Md5;
+            assert_eq!(check_with(&credentials, identity, algorithm, name, password), None);
+        }
+    }
+
+    #[test]
+    fn the_password_of_a_probe_is_good_for_no_other_name() {
+        let minted =
+            TimeLimitedCredential::mint_for_probe(&secret("new"), "a", UnixSeconds(NOW.0 + 1));
+        let expiry = NOW.0 + 1;
+        for name in [format!("{expiry}:turnpike-probe:b"), format!("{expiry}:alice")] {
+            assert_eq!(check(&name, &minted.password), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_secret_a_reserved_name_is_nobodys() {
+        let (name, password) = ("1700000001:turnpike-probe:a", secret("pass"));
+        let credentials = Credentials::new("realm", Vec::new(), [(name, &password)]);
+        let identity = Identity::Name(name);
+        let found = check_with(&credentials, identity, PasswordAlgorithm::Md5, name, "pass");
+        assert_eq!(found, None);
     }
 
     #[test]

@@ -8,12 +8,14 @@ mod credentials;
 mod key;
 mod nonce;
 mod opaque;
+mod probe_order;
 mod secret;
 mod time_limited;
 
 pub use credentials::{Authenticated, Credentials, Identity, Origin};
 pub use key::{LongTermKey, PasswordAlgorithm, userhash};
 pub use nonce::{FreshNonce, NONCE_LEN, Nonces, Offers, StaleNonce};
+pub use probe_order::sign_probe_order;
 pub use secret::{EmptySecret, Secret};
 pub use time_limited::{CredentialHash, TimeLimitedCredential};
 

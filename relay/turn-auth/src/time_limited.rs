@@ -14,6 +14,13 @@ use sha2::Sha256;
 
 use crate::{Secret, UnixSeconds};
 
+/// What the user part of a prober's name begins with. Such a name is a prober's or nobody's.
+const PROBE_PREFIX: &str = "turnpike-probe:";
+
+/// What stands before a prober's name where its password is made: no name of a client begins so,
+/// since those begin with digits.
+const PROBE_DOMAIN: &[u8] = b"turnpike probe\0";
+
 /// The hash that makes the password of a time-limited credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CredentialHash {
@@ -51,6 +58,16 @@ impl TimeLimitedCredential {
         let password = password(hash, secret, username.as_bytes());
         Self { username, password }
     }
+
+    /// Makes the credential of a prober ([`Origin::Probe`](crate::Origin::Probe)). Its password is
+    /// made otherwise than those of clients, so that whoever mints credentials for user names that
+    /// others chose never mints this one.
+    #[must_use]
+    pub fn mint_for_probe(secret: &Secret, label: &str, expires_at: UnixSeconds) -> Self {
+        let username = format!("{}:{PROBE_PREFIX}{label}", expires_at.0);
+        let password = probe_password(secret, username.as_bytes());
+        Self { username, password }
+    }
 }
 
 impl fmt::Debug for TimeLimitedCredential {
@@ -64,17 +81,31 @@ impl fmt::Debug for TimeLimitedCredential {
 /// The password of a time-limited username under a secret.
 pub(crate) fn password(hash: CredentialHash, secret: &Secret, username: &[u8]) -> String {
     match hash {
-        CredentialHash::Sha1 => STANDARD.encode(mac::<Hmac<Sha1>>(secret, username)),
-        CredentialHash::Sha256 => STANDARD.encode(mac::<Hmac<Sha256>>(secret, username)),
+        CredentialHash::Sha1 => encoded(keyed::<Hmac<Sha1>>(secret).chain_update(username)),
+        CredentialHash::Sha256 => encoded(keyed::<Hmac<Sha256>>(secret).chain_update(username)),
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a password is made of it")]
-fn mac<M: Mac + KeyInit>(secret: &Secret, text: &[u8]) -> impl AsRef<[u8]> + use<M> {
+/// The password of a prober's username under a secret.
+pub(crate) fn probe_password(secret: &Secret, username: &[u8]) -> String {
+    encoded(keyed::<Hmac<Sha256>>(secret).chain_update(PROBE_DOMAIN).chain_update(username))
+}
+
+/// Whether the user part of a time-limited name is kept for probers.
+pub(crate) fn is_probe(user: &str) -> bool {
+    user.starts_with(PROBE_PREFIX)
+}
+
+/// A MAC under a secret, over nothing yet.
+pub(crate) fn keyed<M: Mac + KeyInit>(secret: &Secret) -> M {
     #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
-    let mut mac = <M as KeyInit>::new_from_slice(secret.expose()).expect("any key");
-    mac.update(text);
-    mac.finalize().into_bytes()
+    <M as KeyInit>::new_from_slice(secret.expose()).expect("any key")
+}
+
+/// A MAC as text.
+#[expect(clippy::disallowed_methods, reason = "it is handed out: a password, or a signature")]
+pub(crate) fn encoded(mac: impl Mac) -> String {
+    STANDARD.encode(mac.finalize().into_bytes())
 }
 
 /// The expiry and the user of a time-limited username; `None` when it is not of that form. A name
@@ -109,6 +140,23 @@ mod tests {
         let expires_at = UnixSeconds(1_700_000_000);
         let credential = TimeLimitedCredential::mint_with(hash, &secret, "alice", expires_at);
         assert_eq!(credential.password, "EuME0Xh0HllnbpbObfs8aBsd78Vr1EMwxArqbyCrGl8=");
+    }
+
+    /// `printf 'turnpike probe\0001700000000:turnpike-probe:node-1' |
+    /// openssl dgst -sha256 -hmac north -binary | base64`
+    #[test]
+    fn the_password_of_a_probe_is_over_a_text_of_its_own() {
+        let secret = Secret::from_file(b"north\n").expect("not empty");
+        let expires_at = UnixSeconds(1_700_000_000);
+        let credential = TimeLimitedCredential::mint_for_probe(&secret, "node-1", expires_at);
+        assert_eq!(credential.username, "1700000000:turnpike-probe:node-1");
+        assert_eq!(credential.password, "HLqMWybPBlnqRP6i83D3zjK+le+H4mBXUDnnEY0b6Is=");
+        for hash in [CredentialHash::Sha1, CredentialHash::Sha256] {
+            let user = "turnpike-probe:node-1";
+            let client = TimeLimitedCredential::mint_with(hash, &secret, user, expires_at);
+            assert_eq!(client.username, credential.username);
+            assert_ne!(client.password, credential.password);
+        }
     }
 
     #[test]
