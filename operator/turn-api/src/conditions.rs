@@ -40,10 +40,10 @@ names! {
         CredentialsReady,
         /// The Secret with the certificate holds one that clients take, if a listener needs one.
         CertificateReady,
-        /// Every relay is reached from outside: each listener, and the relay ports.
-        Reachable,
         /// The relays run the present spec and are ready.
         Available,
+        /// Every relay is reached from outside: each listener, and the relay ports.
+        Reachable,
         /// Something is amiss although clients are served: not among what `Ready` sums up, and
         /// `False` is as it should be.
         Degraded,

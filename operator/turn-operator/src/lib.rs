@@ -9,4 +9,5 @@ pub mod check;
 pub mod health;
 pub mod leader;
 pub mod metrics;
+pub mod reachability;
 pub mod turnserver;

@@ -53,6 +53,9 @@ struct Run {
     /// The name of this operator among its likes.
     #[arg(long, env = "POD_NAME", default_value_t = own_identity())]
     identity: String,
+    /// The node that this operator runs on: what it probes there passes no firewall.
+    #[arg(long, env = "NODE_NAME")]
+    node_name: Option<String>,
     /// The namespace of the Lease. Absent: the namespace of the pod, or of the kubeconfig.
     #[arg(long, env = "POD_NAMESPACE")]
     lease_namespace: Option<String>,
@@ -99,7 +102,8 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         identity: arguments.identity.clone(),
     };
     let lead = || {
-        let identity = arguments.identity.clone();
+        let (name, node) = (arguments.identity.clone(), arguments.node_name.clone());
+        let identity = controller::Identity { name, node };
         controller::run(client.clone(), settings.clone(), metrics.clone(), health.clone(), identity)
     };
     let tell = |leading| {

@@ -1,8 +1,12 @@
 //! What the operator counts.
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
+use turn_probe::survey::Verdict;
+
+use crate::reachability::Facts;
 
 /// The operator's metrics.
 #[derive(Debug, Clone)]
@@ -12,7 +16,14 @@ pub struct Metrics {
     reconcile_seconds: Histogram,
     writes: IntCounterVec,
     leader: IntGauge,
+    probes: IntCounterVec,
+    reachability: IntGaugeVec,
+    suspicion: IntGaugeVec,
 }
+
+/// How many relays of a fleet are reached, are not, or nobody knows of.
+const REACHED: [(&str, Option<bool>); 3] =
+    [("true", Some(true)), ("false", Some(false)), ("unknown", None)];
 
 impl Metrics {
     /// Registers them.
@@ -37,6 +48,24 @@ impl Metrics {
             &["kind", "verb"],
         )?;
         let leader = IntGauge::new("turn_operator_leader", "Whether this operator is the leader.")?;
+        let probes = IntCounterVec::new(
+            Opts::new("turn_probes_total", "Probes of relays from inside the cluster, by result."),
+            &["result"],
+        )?;
+        let reachability = IntGaugeVec::new(
+            Opts::new("turn_reachability", "Relays, by whether they are reached from outside."),
+            &["namespace", "turnserver", "reached"],
+        )?;
+        let suspicion = IntGaugeVec::new(
+            Opts::new(
+                "turn_reachability_suspicion",
+                "Whether every relay turned unreachable, so that whoever probes is the suspect.",
+            ),
+            &["namespace", "turnserver"],
+        )?;
+        registry.register(Box::new(probes.clone()))?;
+        registry.register(Box::new(reachability.clone()))?;
+        registry.register(Box::new(suspicion.clone()))?;
         registry.register(Box::new(reconciles.clone()))?;
         registry.register(Box::new(reconcile_seconds.clone()))?;
         registry.register(Box::new(writes.clone()))?;
@@ -44,7 +73,43 @@ impl Metrics {
         for result in ["ok", "error"] {
             reconciles.with_label_values(&[result]);
         }
-        Ok(Self { registry, reconciles, reconcile_seconds, writes, leader })
+        Ok(Self {
+            registry,
+            reconciles,
+            reconcile_seconds,
+            writes,
+            leader,
+            probes,
+            reachability,
+            suspicion,
+        })
+    }
+
+    /// Counts a probe: `good`, `bad`, or `none` when whoever was asked did not make it.
+    pub fn probed(&self, result: &str) {
+        self.probes.with_label_values(&[result]).inc();
+    }
+
+    /// Says what is known of a fleet's relays.
+    pub fn set_reachability(&self, facts: &Facts, verdict: &Verdict) {
+        let Facts { namespace, name, .. } = facts;
+        for (label, reached) in REACHED {
+            let count = verdict.relays.values().filter(|relay| relay.reached == reached).count();
+            let gauge = self.reachability.with_label_values(&[namespace, name, label]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let suspicion = self.suspicion.with_label_values(&[namespace, name]);
+        suspicion.set(verdict.suspicion.is_some().into());
+    }
+
+    /// Says nothing any more of a fleet.
+    pub fn forget_fleet(&self, facts: &Facts) {
+        let Facts { namespace, name, .. } = facts;
+        for (label, _) in REACHED {
+            // Absent when nothing was known of it yet.
+            let _never_set = self.reachability.remove_label_values(&[namespace, name, label]);
+        }
+        let _never_set = self.suspicion.remove_label_values(&[namespace, name]);
     }
 
     /// Counts a visit.

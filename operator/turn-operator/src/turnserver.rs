@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod dereference;
 pub mod desired;
 pub mod events;
+pub mod gate;
 #[cfg(test)]
 mod golden;
 pub mod names;

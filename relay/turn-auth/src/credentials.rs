@@ -12,7 +12,6 @@ use crate::{
     UnixSeconds,
     key::userhash,
     opaque::prepared,
-    probe_order,
     time_limited::{is_probe, password, probe_password, split},
 };
 
@@ -197,13 +196,6 @@ impl Credentials {
             key,
             origin,
         })
-    }
-
-    /// Whether an order to probe was signed by somebody who has one of the secrets
-    /// ([`sign_probe_order`](crate::sign_probe_order)), for exactly this body, and is not over.
-    #[must_use]
-    pub fn verify_probe_order(&self, signature: &str, body: &[u8], now: UnixSeconds) -> bool {
-        probe_order::verify(&self.secrets, signature, body, now)
     }
 
     /// Whether a static user of this name still has this key.

@@ -15,7 +15,7 @@ mod time_limited;
 pub use credentials::{Authenticated, Credentials, Identity, Origin};
 pub use key::{LongTermKey, PasswordAlgorithm, userhash};
 pub use nonce::{FreshNonce, NONCE_LEN, Nonces, Offers, StaleNonce};
-pub use probe_order::sign_probe_order;
+pub use probe_order::{sign_probe_order, verify_probe_order};
 pub use secret::{EmptySecret, Secret};
 pub use time_limited::{CredentialHash, TimeLimitedCredential};
 

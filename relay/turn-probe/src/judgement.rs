@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     observation::{Fault, Observation, PortSeen},
-    plan::{Subject, Vantage},
+    plan::Subject,
 };
 
 /// Two failures make it false that are not farther apart.
@@ -36,7 +36,7 @@ struct Cell {
     successes: u32,
     failed_at: Option<Instant>,
     heard_at: Option<Instant>,
-    fault: Option<(Fault, String)>,
+    fault: Option<Fault>,
 }
 
 impl Cell {
@@ -59,7 +59,7 @@ impl Cell {
         }
     }
 
-    fn fail(&mut self, fault: Fault, says: &str, now: Instant) {
+    fn fail(&mut self, fault: Fault, now: Instant) {
         let before = self.failed_at.replace(now);
         let is_second =
             before.is_some_and(|before| now.saturating_duration_since(before) <= FAILURES_WITHIN);
@@ -67,7 +67,7 @@ impl Cell {
         self.successes = 0;
         if is_second || self.reached == Some(false) {
             self.reached = Some(false);
-            self.fault = Some((fault, says.to_owned()));
+            self.fault = Some(fault);
         }
     }
 
@@ -111,13 +111,13 @@ impl Ports {
 }
 
 /// The relay ports of a relay at one address.
-pub(crate) type Range = (Arc<str>, IpAddr);
+type Range = (Arc<str>, IpAddr);
 
 /// What each vantage has seen.
 #[derive(Debug, Default)]
 pub struct Judgement {
-    listeners: BTreeMap<(Arc<str>, Subject), Cell>,
-    ranges: BTreeMap<(Arc<str>, Range), (Cell, Ports)>,
+    listeners: BTreeMap<Subject, BTreeMap<Arc<str>, Cell>>,
+    ranges: BTreeMap<Range, BTreeMap<Arc<str>, (Cell, Ports)>>,
 }
 
 /// What one vantage says of one thing.
@@ -126,7 +126,7 @@ pub(crate) struct Word {
     pub(crate) vantage: Arc<str>,
     /// None: nothing lately.
     pub(crate) reached: Option<bool>,
-    pub(crate) fault: Option<(Fault, String)>,
+    pub(crate) fault: Option<Fault>,
 }
 
 impl Judgement {
@@ -145,21 +145,21 @@ impl Judgement {
             return self.record_full(vantage, subject, now);
         }
         let range_confirms = self.record_ports(vantage, subject, observation, now);
-        let cell = self.listeners.entry((Arc::clone(vantage), subject.clone())).or_default();
+        let cell = self.listener(vantage, subject);
         match observation.fault {
             None | Some(Fault::RelayPorts) => cell.succeed(now),
-            Some(fault) => cell.fail(fault, &observation.says, now),
+            Some(fault) => cell.fail(fault, now),
         }
         cell.wants_confirmation() || range_confirms
     }
 
     /// A relay without room has answered; its relay ports are what they were.
     fn record_full(&mut self, vantage: &Arc<str>, subject: &Subject, now: Instant) -> bool {
-        let range = (Arc::clone(vantage), (Arc::clone(&subject.relay), subject.address));
-        if let Some((cell, _)) = self.ranges.get_mut(&range) {
+        let by_vantage = self.ranges.get_mut(&range_of(subject));
+        if let Some((cell, _)) = by_vantage.and_then(|of| of.get_mut(vantage)) {
             cell.heard_at = Some(now);
         }
-        let cell = self.listeners.entry((Arc::clone(vantage), subject.clone())).or_default();
+        let cell = self.listener(vantage, subject);
         cell.succeed(now);
         cell.wants_confirmation()
     }
@@ -175,11 +175,11 @@ impl Judgement {
         if observation.ports.is_empty() && !closed {
             return false;
         }
-        let key = (Arc::clone(vantage), (Arc::clone(&subject.relay), subject.address));
-        let (cell, ports) = self.ranges.entry(key).or_default();
+        let by_vantage = self.ranges.entry(range_of(subject)).or_default();
+        let (cell, ports) = by_vantage.entry(Arc::clone(vantage)).or_default();
         ports.see(&observation.ports, now);
         if closed || observation.ports.iter().any(|seen| !seen.open) {
-            cell.fail(Fault::RelayPorts, &observation.says, now);
+            cell.fail(Fault::RelayPorts, now);
         } else if ports.which(false).next().is_none() {
             // While a port is known to be closed, another that is open changes nothing.
             cell.succeed(now);
@@ -189,77 +189,76 @@ impl Judgement {
         cell.wants_confirmation()
     }
 
-    /// The relay ports that a vantage has found closed: those to try again.
-    #[must_use]
-    pub fn closed_ports(&self, vantage: &Arc<str>, subject: &Subject) -> Vec<u16> {
-        let key = (Arc::clone(vantage), (Arc::clone(&subject.relay), subject.address));
-        self.ranges.get(&key).map(|(_, ports)| ports.which(false).collect()).unwrap_or_default()
+    fn listener(&mut self, vantage: &Arc<str>, subject: &Subject) -> &mut Cell {
+        let by_vantage = self.listeners.entry(subject.clone()).or_default();
+        by_vantage.entry(Arc::clone(vantage)).or_default()
     }
 
-    /// The relay ports that any of these vantages has found open, and closed.
+    /// The relay ports that a vantage has found closed: those to try again.
+    #[must_use]
+    pub fn closed_ports(&self, vantage: &str, subject: &Subject) -> Vec<u16> {
+        let found = self.ranges.get(&range_of(subject)).and_then(|of| of.get(vantage));
+        found.map(|(_, ports)| ports.which(false).collect()).unwrap_or_default()
+    }
+
+    /// The relay ports behind a listener that any of these vantages has found open, and closed.
     pub(crate) fn ports_seen(
         &self,
         vantages: &[Arc<str>],
-        range: &Range,
+        subject: &Subject,
     ) -> (BTreeSet<u16>, BTreeSet<u16>) {
         let (mut open, mut closed) = (BTreeSet::new(), BTreeSet::new());
-        for vantage in vantages {
-            if let Some((_, ports)) = self.ranges.get(&(Arc::clone(vantage), range.clone())) {
-                open.extend(ports.which(true));
-                closed.extend(ports.which(false));
-            }
+        let by_vantage = self.ranges.get(&range_of(subject)).into_iter().flatten();
+        for (_, (_, ports)) in by_vantage.filter(|(name, _)| vantages.contains(name)) {
+            open.extend(ports.which(true));
+            closed.extend(ports.which(false));
         }
         (open, closed)
     }
 
     /// Forgets the vantages and relays that are no more.
     pub fn retain(&mut self, vantages: &BTreeSet<Arc<str>>, relays: &BTreeSet<Arc<str>>) {
-        self.listeners.retain(|(vantage, subject), _| {
-            vantages.contains(vantage) && relays.contains(&subject.relay)
+        self.listeners.retain(|subject, by_vantage| {
+            by_vantage.retain(|vantage, _| vantages.contains(vantage));
+            relays.contains(&subject.relay)
         });
-        self.ranges.retain(|(vantage, (relay, _)), _| {
-            vantages.contains(vantage) && relays.contains(relay)
+        self.ranges.retain(|(relay, _), by_vantage| {
+            by_vantage.retain(|vantage, _| vantages.contains(vantage));
+            relays.contains(relay)
         });
     }
 
-    /// What each of the vantages says of a listener.
+    /// What the vantages say of a listener, each silent after its own time.
     pub(crate) fn of_listener(
         &self,
-        vantages: &[Vantage],
         subject: &Subject,
         now: Instant,
         silence: impl Fn(&str) -> Duration,
     ) -> Vec<Word> {
-        let cell = |name: &Arc<str>| self.listeners.get(&(Arc::clone(name), subject.clone()));
-        words(vantages, now, silence, cell)
+        let cells = self.listeners.get(subject).into_iter().flatten();
+        cells.map(|(name, cell)| word(name, cell, now, silence(name))).collect()
     }
 
-    /// What each of the vantages says of the relay ports of a relay.
+    /// What the vantages say of the relay ports behind a listener.
     pub(crate) fn of_range(
         &self,
-        vantages: &[Vantage],
-        range: &Range,
+        subject: &Subject,
         now: Instant,
         silence: impl Fn(&str) -> Duration,
     ) -> Vec<Word> {
-        let cell = |name: &Arc<str>| Some(&self.ranges.get(&(Arc::clone(name), range.clone()))?.0);
-        words(vantages, now, silence, cell)
+        let cells = self.ranges.get(&range_of(subject)).into_iter().flatten();
+        cells.map(|(name, (cell, _))| word(name, cell, now, silence(name))).collect()
     }
 }
 
-fn words<'a>(
-    vantages: &[Vantage],
-    now: Instant,
-    silence: impl Fn(&str) -> Duration,
-    cell: impl Fn(&Arc<str>) -> Option<&'a Cell>,
-) -> Vec<Word> {
-    let word = |vantage: &Vantage| {
-        let cell = cell(&vantage.name)?;
-        let reached = cell.at(now, silence(&vantage.name));
-        let fault = cell.fault.clone().filter(|_| reached == Some(false));
-        Some(Word { vantage: Arc::clone(&vantage.name), reached, fault })
-    };
-    vantages.iter().filter_map(word).collect()
+fn range_of(subject: &Subject) -> Range {
+    (Arc::clone(&subject.relay), subject.address)
+}
+
+fn word(name: &Arc<str>, cell: &Cell, now: Instant, silence: Duration) -> Word {
+    let reached = cell.at(now, silence);
+    let fault = cell.fault.filter(|_| reached == Some(false));
+    Word { vantage: Arc::clone(name), reached, fault }
 }
 
 #[cfg(test)]
@@ -270,7 +269,7 @@ mod tests {
         let (start, mut cell) = (Instant::now(), Cell::default());
         for (seconds, good) in results {
             let now = start + Duration::from_secs(*seconds);
-            if *good { cell.succeed(now) } else { cell.fail(Fault::Silence, "", now) }
+            if *good { cell.succeed(now) } else { cell.fail(Fault::Silence, now) }
         }
         cell.at(start + Duration::from_secs(at), SILENCE)
     }

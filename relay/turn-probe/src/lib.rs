@@ -17,6 +17,7 @@ mod failure;
 pub mod judgement;
 mod link;
 pub mod observation;
+mod order;
 pub mod plan;
 mod report;
 mod run;
@@ -26,6 +27,8 @@ mod trust;
 
 pub use exchange::{Exchange, Side};
 pub use failure::{Cause, CertificateFault, Failure};
+pub use observation::{Fault, Observation, PortSeen};
+pub use order::{ProbeAnswer, ProbeOrder, SIGNATURE_HEADER};
 pub use report::{Report, Stage, Timing};
 pub use run::{Target, echo};
 pub use trust::Trust;

@@ -111,6 +111,8 @@ pub struct Survey {
     judgement: Judgement,
     admitted: BTreeSet<Arc<str>>,
     first_seen: BTreeMap<Arc<str>, Instant>,
+    /// The nodes of the vantages that have one.
+    nodes: BTreeMap<Arc<str>, String>,
     full: BTreeMap<Arc<str>, bool>,
     /// What was told last of each, and when.
     told: BTreeMap<Subject, (Finding, Instant)>,
@@ -125,6 +127,7 @@ impl Survey {
             judgement: Judgement::default(),
             admitted: fleet.admitted.clone(),
             first_seen: BTreeMap::new(),
+            nodes: BTreeMap::new(),
             full: BTreeMap::new(),
             told: BTreeMap::new(),
             fleet,
@@ -154,6 +157,8 @@ impl Survey {
         for name in names {
             self.first_seen.entry(name).or_insert(now);
         }
+        let node = |vantage: &Vantage| Some((Arc::clone(&vantage.name), vantage.node.clone()?));
+        self.nodes = self.fleet.vantages.iter().filter_map(node).collect();
     }
 
     /// The plan: intervals, and how much each vantage has to do.
@@ -207,15 +212,15 @@ impl Survey {
 
     /// Judges, and lets relays in and out by it.
     pub fn judge(&mut self, now: Instant) -> Verdict {
-        let broken = self.broken(now);
+        let seen = self.seen(now);
         let relays = self.fleet.relays.clone();
         let mut verdict =
-            Verdict { broken: broken.iter().cloned().collect(), ..Verdict::default() };
+            Verdict { broken: seen.broken.iter().cloned().collect(), ..Verdict::default() };
         for relay in &relays {
-            let of_relay = self.judge_relay(relay, &broken, now);
+            let of_relay = self.judge_relay(relay, &seen, now);
             verdict.relays.insert(Arc::clone(&relay.name), of_relay);
         }
-        verdict.suspicion = self.suspicion(&verdict, now);
+        verdict.suspicion = self.suspicion(&verdict, &seen);
         self.admit(&mut verdict, now);
         verdict
     }
@@ -226,13 +231,12 @@ impl Survey {
 
     fn words(&self, subject: &Subject, now: Instant) -> Vec<Word> {
         let silence = |vantage: &str| self.silence(vantage);
-        self.judgement.of_listener(&self.fleet.vantages, subject, now, silence)
+        self.judgement.of_listener(subject, now, silence)
     }
 
     fn range_words(&self, subject: &Subject, now: Instant) -> Vec<Word> {
-        let range = (Arc::clone(&subject.relay), subject.address);
         let silence = |vantage: &str| self.silence(vantage);
-        self.judgement.of_range(&self.fleet.vantages, &range, now, silence)
+        self.judgement.of_range(subject, now, silence)
     }
 
     fn subjects_of<'a>(&'a self, relay: &'a Relay) -> impl Iterator<Item = Subject> + use<'a> {
@@ -247,40 +251,39 @@ impl Survey {
         })
     }
 
-    /// The vantages that reach no listener of any of several relays, although others reach some of
-    /// them. Who looks at one relay only cannot be told from a witness of its fault.
-    fn broken(&self, now: Instant) -> BTreeSet<Arc<str>> {
-        let mut seen = BTreeMap::<Arc<str>, (BTreeSet<Arc<str>>, bool)>::new();
-        let mut answered = BTreeSet::new();
+    /// What all of it looks like at once.
+    fn seen(&self, now: Instant) -> Seen {
+        let mut seen = Seen::default();
+        let mut by_vantage = BTreeMap::<Arc<str>, (BTreeSet<Arc<str>>, bool)>::new();
         for relay in &self.fleet.relays {
             for subject in self.subjects_of(relay) {
                 for word in self.words(&subject, now) {
                     let Some(reached) = word.reached else { continue };
-                    let (relays, any) = seen.entry(word.vantage).or_default();
+                    let (relays, any) = by_vantage.entry(word.vantage).or_default();
                     relays.insert(Arc::clone(&relay.name));
                     *any |= reached;
                     if reached {
-                        answered.insert(Arc::clone(&relay.name));
+                        seen.answered.insert(subject.clone());
+                        seen.wires.insert(wire(subject.transport));
                     }
                 }
             }
         }
+        let answers: BTreeSet<_> = seen.answered.iter().map(|subject| &subject.relay).collect();
+        // Who looks at one relay only cannot be told from a witness of its fault.
         let is_broken = |(relays, any): &(BTreeSet<Arc<str>>, bool)| {
-            !any && relays.len() > 1 && relays.iter().any(|relay| answered.contains(relay))
+            !any && relays.len() > 1 && relays.iter().any(|relay| answers.contains(relay))
         };
-        seen.into_iter().filter(|(_, of)| is_broken(of)).map(|(vantage, _)| vantage).collect()
+        let broken = by_vantage.into_iter().filter(|(_, of)| is_broken(of)).map(|(name, _)| name);
+        seen.broken = broken.collect();
+        seen
     }
 
-    fn judge_relay(
-        &mut self,
-        relay: &Relay,
-        broken: &BTreeSet<Arc<str>>,
-        now: Instant,
-    ) -> RelayVerdict {
+    fn judge_relay(&mut self, relay: &Relay, seen: &Seen, now: Instant) -> RelayVerdict {
         let subjects: Vec<_> = self.subjects_of(relay).collect();
         let subjects: Vec<_> = subjects
             .into_iter()
-            .map(|subject| self.judge_subject(relay, subject, broken, now))
+            .map(|subject| self.judge_subject(relay, subject, seen, now))
             .collect();
         let reached = if subjects.iter().any(|one| one.reached == Some(false)) {
             Some(false)
@@ -304,18 +307,18 @@ impl Survey {
         &mut self,
         relay: &Relay,
         subject: Subject,
-        broken: &BTreeSet<Arc<str>>,
+        seen: &Seen,
         now: Instant,
     ) -> SubjectVerdict {
-        let listener = self.vote(relay, self.words(&subject, now), broken);
-        let range = self.vote(relay, self.range_words(&subject, now), broken);
+        let listener = self.vote(relay, self.words(&subject, now), &seen.broken);
+        let range = self.vote(relay, self.range_words(&subject, now), &seen.broken);
         let reached = match (listener.reached, range.reached) {
             (Some(true), Some(true)) => Some(true),
             (Some(false), _) | (_, Some(false)) => Some(false),
             _ => None,
         };
         let finding = if listener.reached == Some(false) {
-            listener.fault.map(|fault| self.of_listener(&subject, fault, now))
+            listener.fault.map(|fault| self.of_listener(&subject, fault, seen))
         } else if range.reached == Some(false) {
             Some(self.of_range(&subject, &range.against))
         } else {
@@ -337,10 +340,7 @@ impl Survey {
     /// it: its good word counts only where there is no other, and its bad one never (a node need not
     /// reach itself through its public address).
     fn vote(&self, relay: &Relay, words: Vec<Word>, broken: &BTreeSet<Arc<str>>) -> Vote {
-        let is_beside = |name: &Arc<str>| {
-            let vantage = self.fleet.vantages.iter().find(|vantage| vantage.name == *name);
-            vantage.is_some_and(|vantage| vantage.node.as_deref() == Some(&*relay.node))
-        };
+        let is_beside = |name: &Arc<str>| self.nodes.get(name) == Some(&relay.node);
         let words =
             words.into_iter().filter(|w| w.reached.is_some() && !broken.contains(&w.vantage));
         let (beside, others): (Vec<_>, Vec<_>) = words.partition(|word| is_beside(&word.vantage));
@@ -358,42 +358,26 @@ impl Survey {
         };
         let by = beside.into_iter().filter(|word| word.reached == Some(true));
         for_it.extend(by.map(|word| word.vantage));
-        let fault =
-            bad.iter().filter_map(|word| word.fault.as_ref()).map(|(fault, _)| *fault).max();
+        let fault = bad.iter().filter_map(|word| word.fault).max();
         Vote { reached, fault, for_it, against: bad.into_iter().map(|word| word.vantage).collect() }
     }
 
-    fn of_listener(&self, subject: &Subject, fault: Fault, now: Instant) -> Finding {
+    fn of_listener(&self, subject: &Subject, fault: Fault, seen: &Seen) -> Finding {
         let Subject { relay, address, transport, port, .. } = subject;
         let skewed = self.fleet.skewed.contains(relay);
-        let elsewhere = self.elsewhere(subject, now);
+        let over_ipv4 = |other: &&Subject| {
+            other.relay == *relay && other.listener == subject.listener && other.address.is_ipv4()
+        };
+        let elsewhere = Elsewhere {
+            same_wire: seen.wires.contains(wire(*transport)),
+            other_wire: seen.wires.iter().any(|other| *other != wire(*transport)),
+            same_relay_over_ipv4: seen.answered.iter().any(|other| over_ipv4(&other)),
+        };
         diagnosis::of_listener(fault, *transport, *address, *port, elsewhere, skewed)
     }
 
-    fn elsewhere(&self, subject: &Subject, now: Instant) -> Elsewhere {
-        let mut elsewhere = Elsewhere::default();
-        for relay in &self.fleet.relays {
-            for other in self.subjects_of(relay) {
-                let reached = self.words(&other, now).iter().any(|word| word.reached == Some(true));
-                if !reached {
-                    continue;
-                }
-                if wire(other.transport) == wire(subject.transport) {
-                    elsewhere.same_wire = true;
-                } else {
-                    elsewhere.other_wire = true;
-                }
-                elsewhere.same_relay_over_ipv4 |= other.relay == subject.relay
-                    && other.listener == subject.listener
-                    && other.address.is_ipv4();
-            }
-        }
-        elsewhere
-    }
-
     fn of_range(&self, subject: &Subject, by: &[Arc<str>]) -> Finding {
-        let range = (Arc::clone(&subject.relay), subject.address);
-        let (open, closed) = self.judgement.ports_seen(by, &range);
+        let (open, closed) = self.judgement.ports_seen(by, subject);
         diagnosis::of_range(subject.address, self.fleet.relay_ports, &open, &closed)
     }
 
@@ -410,20 +394,14 @@ impl Survey {
     }
 
     /// Whether no relay is reached any more, of which there were some.
-    fn suspicion(&self, verdict: &Verdict, now: Instant) -> Option<Suspicion> {
+    fn suspicion(&self, verdict: &Verdict, seen: &Seen) -> Option<Suspicion> {
         let of_all = || verdict.relays.values().map(|relay| relay.reached);
         let is_suspect = self.fleet.fail_open
             && !self.admitted.is_empty()
             && of_all().all(|reached| reached != Some(true))
             && of_all().any(|reached| reached == Some(false));
-        let answers = || {
-            let subjects = self.fleet.relays.iter().flat_map(|relay| self.subjects_of(relay));
-            subjects.into_iter().any(|subject| {
-                self.words(&subject, now).iter().any(|word| word.reached == Some(true))
-            })
-        };
-        is_suspect
-            .then(|| if answers() { Suspicion::NoneIsWhole } else { Suspicion::NothingAnswers })
+        let answers = !seen.answered.is_empty();
+        is_suspect.then(|| if answers { Suspicion::NoneIsWhole } else { Suspicion::NothingAnswers })
     }
 
     fn admit(&mut self, verdict: &mut Verdict, now: Instant) {
@@ -448,6 +426,17 @@ impl Survey {
             relay.admitted = self.admitted.contains(name);
         }
     }
+}
+
+/// What all vantages see, over all relays.
+#[derive(Debug, Default)]
+struct Seen {
+    /// What somebody reaches.
+    answered: BTreeSet<Subject>,
+    /// Over what (UDP, TCP).
+    wires: BTreeSet<&'static str>,
+    /// The vantages that reach no listener of any of several relays, although others do.
+    broken: BTreeSet<Arc<str>>,
 }
 
 /// What the vantages say together.

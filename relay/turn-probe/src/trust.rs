@@ -26,7 +26,7 @@ pub struct Trust {
 
 #[derive(Debug)]
 struct Pinned {
-    certificate: CertificateDer<'static>,
+    certificates: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -41,8 +41,16 @@ impl Trust {
     /// # Errors
     /// When the cryptography does not work here.
     pub fn exactly(certificate: CertificateDer<'static>) -> Result<Self, Error> {
+        Self::one_of(vec![certificate])
+    }
+
+    /// The same, of any of these: while a new one is on its way, a server may have the old one.
+    ///
+    /// # Errors
+    /// When the cryptography does not work here.
+    pub fn one_of(certificates: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
         let provider = Arc::new(default_provider());
-        Self::new(Arc::new(Pinned { certificate, provider }), None)
+        Self::new(Arc::new(Pinned { certificates, provider }), None)
     }
 
     /// Believes whom a verifier believes to be the server of this name: the name that clients are
@@ -102,7 +110,7 @@ impl ServerCertVerifier for Pinned {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if *end_entity == self.certificate {
+        if self.certificates.contains(end_entity) {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(CertificateError::Other(OtherError(Arc::new(Unexpected))).into())

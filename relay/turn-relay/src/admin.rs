@@ -1,4 +1,4 @@
-//! The HTTP port for probes, metrics and status.
+//! The HTTP port for probes, metrics and status, and for the operator's orders.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use turn_net::{Snapshot, WorkerLost};
 
-use crate::{Relay, Status, metrics, reload::ReloadCounts};
+use crate::{Relay, Status, metrics, probing, reload::ReloadCounts};
 
 /// What the pages are made of.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Serves `/livez`, `/readyz`, `/metrics` and `/status` until it is stopped.
+/// Serves `/livez`, `/readyz`, `/metrics`, `/status` and `/probe` until it is stopped.
 ///
 /// # Errors
 /// When the port breaks.
@@ -42,6 +42,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .merge(probing::routes(Arc::clone(&admin.relay)))
         .with_state(admin);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }

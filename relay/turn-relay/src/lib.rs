@@ -9,6 +9,7 @@ mod certificate;
 pub mod drain;
 pub mod log;
 mod metrics;
+mod probing;
 pub mod process;
 mod relay;
 pub mod reload;

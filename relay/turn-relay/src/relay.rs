@@ -268,6 +268,12 @@ impl Relay {
         })
     }
 
+    /// Whether a holder of the fleet's secret has signed an order to probe.
+    #[must_use]
+    pub fn verify_probe_order(&self, signature: &str, body: &[u8], now: UnixSeconds) -> bool {
+        turn_auth::verify_probe_order(&self.current().secrets.shared, signature, body, now)
+    }
+
     /// What probes of one of this relay's listeners are to do: one for each transport that is spoken
     /// there. `users` are the names that they allocate as, `from` is where they come from.
     ///

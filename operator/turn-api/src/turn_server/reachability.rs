@@ -42,8 +42,8 @@ pub enum Gate {
     Enforce,
     /// Its pod is Ready, and what is not reached stands in no URL.
     Warn,
-    /// Nobody tries.
-    Off,
+    /// Nobody tries. (Not `Off`, which YAML takes for `false`.)
+    Disabled,
 }
 
 /// Agents outside of the cluster.

@@ -112,6 +112,13 @@ pub fn state(validated: &Validated, secret: Option<&Secret>) -> CertificateState
     }
 }
 
+/// The certificate itself, without those that lead to its authority. None when there is none.
+#[must_use]
+pub fn leaf(secret: &Secret) -> Option<CertificateDer<'static>> {
+    let chain = certificates(value(secret, CERTIFICATE_KEY).ok()?).ok()?;
+    chain.into_iter().next()
+}
+
 /// What follows the name of the Secret in a message.
 type Flaw = (Reason, String);
 

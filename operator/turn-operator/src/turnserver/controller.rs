@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::StreamExt as _;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -20,6 +20,7 @@ use kube::{
     },
 };
 use serde_json::json;
+use triggers::Trigger;
 use turn_api::{TurnServer, TurnServerStatus, conditions::Reason};
 use watches::Watches;
 
@@ -29,12 +30,17 @@ use super::{
     credentials::CredentialsState,
     dereference::{Dereferenced, ServiceRanges, Stores, dereference},
     desired::{Settings, generated_secret},
-    events,
+    events, gate,
     names::FIELD_MANAGER,
+    observed::Observed,
     plan::{Plan, Refused},
     status::{Failure, Outcome, status},
 };
-use crate::{health::Health, metrics::Metrics};
+use crate::{
+    health::Health,
+    metrics::Metrics,
+    reachability::{self, Reachability},
+};
 
 /// How often a `TurnServer` is visited when nothing is heard: Secrets are not watched.
 const REVISIT: Duration = Duration::from_secs(20);
@@ -53,6 +59,9 @@ pub enum Error {
     /// A stage failed; it stands in the conditions too.
     #[error("{0}")]
     Stage(String),
+    /// A pod's condition could not be written.
+    #[error("the condition of pod {0} cannot be written")]
+    Pod(String, #[source] kube::Error),
     /// The status could not be written.
     #[error("the status cannot be written")]
     Status(#[source] kube::Error),
@@ -75,7 +84,19 @@ struct Context {
     service_ranges: ServiceRanges,
     metrics: Metrics,
     recorder: Recorder,
+    reachability: Reachability,
+    /// The node that this operator runs on.
+    node: Option<String>,
     memory: Mutex<HashMap<String, Memory>>,
+}
+
+/// Who this operator is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its name among its likes.
+    pub name: String,
+    /// The node that it runs on. None outside of a cluster.
+    pub node: Option<String>,
 }
 
 impl Context {
@@ -87,13 +108,35 @@ impl Context {
     /// Forgets what no longer exists, once half of what is remembered may be that.
     fn forget(&self) {
         let exist = self.stores.turn_servers.len();
+        if self.reachability.count() > exist {
+            self.reachability.retain(&self.uids());
+        }
         let mut all = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() <= 2 * exist {
             return;
         }
-        let uids: Vec<_> =
-            self.stores.turn_servers.state().iter().filter_map(|t| t.uid()).collect();
+        let uids = self.uids();
         all.retain(|uid, _| uids.contains(uid));
+    }
+
+    fn uids(&self) -> Vec<String> {
+        self.stores.turn_servers.state().iter().filter_map(|t| t.uid()).collect()
+    }
+
+    /// Has the fleet observed as it is now, and reads what is known of it. What cannot be read or
+    /// decided now changes nothing of how it is observed.
+    fn observe(
+        &self,
+        turn_server: &TurnServer,
+        plan: &Result<Plan, Refused>,
+        read: &mut Dereferenced,
+    ) {
+        let uid = turn_server.uid().unwrap_or_default();
+        if let (Ok(plan), None) = (plan, &read.failure) {
+            let facts = reachability::facts(plan, &read.observed, self.node.as_deref(), &[]);
+            self.reachability.follow(&uid, facts);
+        }
+        read.observed.reachability = self.reachability.verdict(&uid);
     }
 }
 
@@ -103,7 +146,7 @@ pub async fn run(
     settings: Settings,
     metrics: Metrics,
     health: Health,
-    identity: String,
+    identity: Identity,
 ) {
     let watches = watches::start(&client);
     if watches.stores.wait_until_ready().await.is_err() {
@@ -113,13 +156,18 @@ pub async fn run(
     health.set_synced(true);
     tracing::info!("every watch is up to date");
     let reporter =
-        Reporter { controller: "turnpike-operator".to_owned(), instance: Some(identity) };
+        Reporter { controller: "turnpike-operator".to_owned(), instance: Some(identity.name) };
+    let sender = watches.sender.clone();
+    // Fails only when the controller has ended.
+    let look_again = move |uid: &str| _ = sender.unbounded_send(Trigger::Uid(uid.to_owned()));
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
         settings,
         stores: watches.stores.clone(),
         service_ranges: ServiceRanges::default(),
+        reachability: Reachability::new(metrics.clone(), Arc::new(look_again)),
+        node: identity.node,
         metrics,
         memory: Mutex::default(),
     });
@@ -127,7 +175,7 @@ pub async fn run(
 }
 
 async fn visit_when_triggered(watches: Watches, context: Arc<Context>) {
-    let Watches { stores, triggers, tasks } = watches;
+    let Watches { stores, triggers, tasks, .. } = watches;
     let triggers = triggers.into_stream(stores.turn_servers.clone());
     // The changes of the TurnServers themselves are among the triggers.
     Controller::for_stream(futures::stream::pending(), stores.turn_servers)
@@ -167,6 +215,7 @@ fn retry_after(failures: u32) -> Duration {
 async fn visit(turn_server: Arc<TurnServer>, context: Arc<Context>) -> Result<Action, Error> {
     if turn_server.metadata.deletion_timestamp.is_some() {
         // What was made for it is removed by the garbage collector.
+        context.reachability.follow(&turn_server.uid().unwrap_or_default(), None);
         return Ok(Action::await_change());
     }
     context.forget();
@@ -183,8 +232,9 @@ async fn visit(turn_server: Arc<TurnServer>, context: Arc<Context>) -> Result<Ac
 async fn reconcile(turn_server: &TurnServer, context: &Context) -> Result<Action, Error> {
     let Context { client, stores, service_ranges, settings, .. } = context;
     let now = Timestamp::now();
-    let read = dereference(client, stores, service_ranges, turn_server, now).await;
+    let mut read = dereference(client, stores, service_ranges, turn_server, now).await;
     let plan = Plan::new(turn_server, &read.observed, settings);
+    context.observe(turn_server, &plan, &mut read);
     let failure = match (&plan, &read.failure) {
         (_, Some(failure)) => Some(failure.clone()),
         (Ok(plan), None) => match apply(plan, &read, context).await {
@@ -194,6 +244,9 @@ async fn reconcile(turn_server: &TurnServer, context: &Context) -> Result<Action
         },
         (Err(_), None) => None,
     };
+    if let Ok(plan) = &plan {
+        admit(plan, &read.observed, context, now).await?;
+    }
     let outcome = Outcome { plan, failure };
     report(turn_server, &read, &outcome, context, now).await?;
     match outcome.failure {
@@ -234,6 +287,28 @@ async fn apply(plan: &Plan, read: &Dereferenced, context: &Context) -> Result<Ap
         writer.apply(plan, &read.children).await?;
     }
     Ok(Applied::All)
+}
+
+/// Tells the kubelets which relays clients may be sent to.
+async fn admit(
+    plan: &Plan,
+    observed: &Observed,
+    context: &Context,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), plan.validated.namespace());
+    for change in gate::changes(&plan.validated, observed) {
+        let params =
+            PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Strategic(change.patch(now));
+        match api.patch_status(&change.pod, &params, &patch).await {
+            Ok(_) => context.metrics.wrote("Pod", "status"),
+            // It is gone.
+            Err(kube::Error::Api(error)) if error.code == 404 => {}
+            Err(error) => return Err(Error::Pod(change.pod, error)),
+        }
+    }
+    Ok(())
 }
 
 fn entropy() -> Result<[u8; 32], Failure> {

@@ -143,6 +143,7 @@ pub async fn dereference(
         tls_secret: None,
         pods: pods(stores, turn_server, now),
         workloads: workloads(stores, turn_server),
+        reachability: None,
     };
     let failure = read_secrets(client, turn_server, &mut observed).await.err();
     Dereferenced { observed, children: children(stores, turn_server), failure }

@@ -28,19 +28,35 @@ fn is_worth_telling(before: &[Condition], condition: &Condition) -> bool {
     let changed =
         old.is_none_or(|old| old.status != condition.status || old.reason != condition.reason);
     let ready = condition.type_ == ConditionType::Ready.as_str();
-    let turned_true = condition.status == "True";
     // On the first visit, what is as it should be is no news.
-    let news = turned_true && old.is_some();
-    changed && if ready { news } else { condition.status == "False" || news }
+    let news = is_good(condition) && old.is_some();
+    changed && if ready { news } else { is_bad(condition) || news }
+}
+
+fn is_degraded(condition: &Condition) -> bool {
+    condition.type_ == ConditionType::Degraded.as_str()
+}
+
+/// All conditions are good when they are `True`, but one.
+fn is_good(condition: &Condition) -> bool {
+    condition.status == if is_degraded(condition) { "False" } else { "True" }
+}
+
+fn is_bad(condition: &Condition) -> bool {
+    condition.status == if is_degraded(condition) { "True" } else { "False" }
 }
 
 fn event(condition: &Condition) -> Event {
     let quiet = [Reason::RollingOut, Reason::NoRelays].map(Reason::as_str);
-    let normal = condition.status == "True" || quiet.contains(&condition.reason.as_str());
-    let reason = if condition.status == "True" { &condition.type_ } else { &condition.reason };
+    let normal = is_good(condition) || quiet.contains(&condition.reason.as_str());
+    let reason = match (is_good(condition), is_degraded(condition)) {
+        (true, true) => "NotDegraded",
+        (true, false) => &condition.type_,
+        (false, _) => &condition.reason,
+    };
     Event {
         type_: if normal { EventType::Normal } else { EventType::Warning },
-        reason: reason.clone(),
+        reason: reason.to_owned(),
         note: Some(cut(&condition.message)),
         action: "Reconcile".to_owned(),
         secondary: None,
@@ -91,6 +107,11 @@ mod tests {
     fn only_changes_are_told() {
         let taken = [("Ready", "False", "PortTaken"), ("Available", "False", "PortTaken")];
         let good = [("Ready", "True", "Ok"), ("Available", "True", "Ok")];
+        let degraded = [("Degraded", "True", "VantageBroken")];
+        let whole = [("Degraded", "False", "Ok")];
+        check(None, &whole, &[]);
+        check(Some(&whole), &degraded, &["Warning VantageBroken"]);
+        check(Some(&degraded), &whole, &["Normal NotDegraded"]);
         check(None, &taken, &["Warning PortTaken"]);
         check(Some(&taken), &taken, &[]);
         check(Some(&taken), &good, &["Normal Ready", "Normal Available"]);

@@ -9,6 +9,7 @@ use k8s_openapi::api::{
     networking::v1::ServiceCIDR,
 };
 use turn_api::{Advertised, Validated, ValidatedRegion};
+use turn_probe::survey::Verdict;
 
 use super::relay_pod::RelayPod;
 
@@ -31,6 +32,8 @@ pub struct Observed {
     pub pods: Vec<RelayPod>,
     /// The workloads of the regions.
     pub workloads: Vec<WorkloadFacts>,
+    /// What is known of how the relays are reached. None when nobody tries.
+    pub reachability: Option<Verdict>,
 }
 
 impl Observed {

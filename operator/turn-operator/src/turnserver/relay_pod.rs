@@ -1,5 +1,7 @@
 //! What a relay's pod tells: where it runs, whether it is ready, and what keeps it from that.
 
+use std::net::IpAddr;
+
 use k8s_openapi::{
     api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus},
     jiff::{SignedDuration, Timestamp},
@@ -11,6 +13,10 @@ const NOT_READY_AFTER: SignedDuration = SignedDuration::from_secs(60);
 /// The longest part of a program's last words that is repeated, in characters.
 const LONGEST_MESSAGE: usize = 400;
 
+/// The condition of a relay's pod that the operator sets: clients may be sent to it. The pod names it
+/// among its readiness gates.
+pub const REACHABLE: &str = "turnpike.dev/Reachable";
+
 /// What matters of a relay's pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RelayPod {
@@ -20,14 +26,33 @@ pub struct RelayPod {
     pub node: Option<String>,
     /// Its region.
     pub region: String,
+    /// Its addresses: on the network of its node those of the node.
+    pub addresses: Vec<IpAddr>,
     /// Whether it serves clients.
     pub ready: bool,
+    /// Whether the relay says of itself that it serves, whatever others say.
+    pub containers_ready: bool,
+    /// Whether its readiness depends on [`REACHABLE`].
+    pub is_gated: bool,
+    /// What [`REACHABLE`] says.
+    pub reachable: Option<GateCondition>,
     /// Whether it has been told to end.
     pub draining: bool,
     /// Whether it has ended for good, and only its record is left.
     pub ended: bool,
     /// What keeps it from being ready.
     pub problem: Option<Problem>,
+}
+
+/// A condition of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GateCondition {
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// In one word.
+    pub reason: String,
+    /// In words.
+    pub message: String,
 }
 
 /// What keeps a relay from being ready.
@@ -48,11 +73,17 @@ impl RelayPod {
         let ended = matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"));
         let draining = pod.metadata.deletion_timestamp.is_some();
         let ready = !draining && !ended && condition(&status, "Ready").is_some_and(|(yes, _)| yes);
+        let gates = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref());
+        let gates = gates.unwrap_or_default();
         let mut relay = Self {
             name: pod.metadata.name.clone().unwrap_or_default(),
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             region: labels.and_then(|l| l.get(REGION_LABEL)).cloned().unwrap_or_default(),
+            addresses: addresses(&status),
             ready,
+            containers_ready: condition(&status, "ContainersReady").is_some_and(|(yes, _)| yes),
+            is_gated: gates.iter().any(|gate| gate.condition_type == REACHABLE),
+            reachable: gate_condition(&status),
             draining,
             ended,
             problem: None,
@@ -61,6 +92,12 @@ impl RelayPod {
             relay.problem = relay.find_problem(&status, now);
         }
         relay
+    }
+
+    /// Whether clients may be sent to it, as far as the pod tells.
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        self.reachable.as_ref().is_some_and(|condition| condition.status == "True")
     }
 
     fn find_problem(&self, status: &PodStatus, now: Timestamp) -> Option<Problem> {
@@ -132,7 +169,12 @@ impl RelayPod {
     fn not_ready(&self, container: &ContainerStatus, now: Timestamp) -> Option<Problem> {
         let since = container.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0;
         let long = now.duration_since(since) >= NOT_READY_AFTER;
-        let says = format!("it runs since {since}, and its readiness probe fails");
+        let why = match &self.reachable {
+            _ if !self.containers_ready => "its readiness probe fails",
+            Some(GateCondition { message, .. }) => message.as_str(),
+            None => "nobody has said yet whether it is reached",
+        };
+        let says = format!("it runs since {since}, and {why}");
         if long { self.problem(Reason::RelayNotReady, &says) } else { None }
     }
 }
@@ -142,6 +184,21 @@ fn condition<'a>(status: &'a PodStatus, of_type: &str) -> Option<(bool, &'a str)
     let all = status.conditions.as_deref().unwrap_or_default();
     let found = all.iter().find(|condition| condition.type_ == of_type)?;
     Some((found.status == "True", found.message.as_deref().unwrap_or_default()))
+}
+
+fn gate_condition(status: &PodStatus) -> Option<GateCondition> {
+    let all = status.conditions.as_deref().unwrap_or_default();
+    let found = all.iter().find(|condition| condition.type_ == REACHABLE)?;
+    Some(GateCondition {
+        status: found.status.clone(),
+        reason: found.reason.clone().unwrap_or_default(),
+        message: found.message.clone().unwrap_or_default(),
+    })
+}
+
+fn addresses(status: &PodStatus) -> Vec<IpAddr> {
+    let all = status.pod_ips.as_deref().unwrap_or_default();
+    all.iter().filter_map(|address| address.ip.parse().ok()).collect()
 }
 
 fn terminated(state: Option<&ContainerState>) -> Option<&ContainerStateTerminated> {

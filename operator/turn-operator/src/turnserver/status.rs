@@ -2,6 +2,7 @@
 //! what there is, and what went wrong; so it is written also when a stage has failed.
 
 mod available;
+mod reachable;
 mod relays;
 
 use k8s_openapi::{
@@ -9,7 +10,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use turn_api::{
-    CredentialsStatus, TurnServer, TurnServerStatus,
+    CredentialsStatus, Gate, TurnServer, TurnServerStatus,
     conditions::{ConditionType, Reason},
 };
 
@@ -73,8 +74,17 @@ impl Finding {
         Self { holds: Some(false), reason, message: message.into() }
     }
 
+    fn unknown(reason: Reason, message: impl Into<String>) -> Self {
+        Self { holds: None, reason, message: message.into() }
+    }
+
+    /// It holds, and that is not as it should be.
+    fn because(reason: Reason, message: impl Into<String>) -> Self {
+        Self { holds: Some(true), reason, message: message.into() }
+    }
+
     fn waiting(message: impl Into<String>) -> Self {
-        Self { holds: None, reason: Reason::Waiting, message: message.into() }
+        Self::unknown(Reason::Waiting, message)
     }
 }
 
@@ -140,8 +150,21 @@ fn findings(
         (ConditionType::CertificateReady, certificate_ready(outcome, now)),
         (ConditionType::Available, available(observed, outcome)),
     ];
-    let ready = sum(&parts);
-    [(ConditionType::Ready, ready)].into_iter().chain(parts).collect()
+    let (reachable, degraded) = match &outcome.plan {
+        Ok(plan) => (reachable::reachable(plan, observed), reachable::degraded(plan, observed)),
+        Err(_) => (Finding::waiting(NOT_ACCEPTED), Finding::waiting(NOT_ACCEPTED)),
+    };
+    let counts = outcome.plan.as_ref().is_ok_and(|plan| counts(plan, &reachable));
+    let ready = sum(parts.iter().map(|(_, part)| part).chain(counts.then_some(&reachable)));
+    let rest = [(ConditionType::Reachable, reachable), (ConditionType::Degraded, degraded)];
+    [(ConditionType::Ready, ready)].into_iter().chain(parts).chain(rest).collect()
+}
+
+/// Whether `Ready` takes account of `Reachable`: where that is enforced and known to be wrong. What
+/// nobody knows keeps nothing from being ready but pods that never were, and these are counted
+/// already.
+fn counts(plan: &Plan, reachable: &Finding) -> bool {
+    plan.validated.reachability().gate == Gate::Enforce && reachable.holds == Some(false)
 }
 
 const NOT_ACCEPTED: &str = "waits for the spec to be accepted";
@@ -201,14 +224,15 @@ fn available(observed: &Observed, outcome: &Outcome) -> Finding {
 }
 
 /// `Ready` is what the first of the others says that is not `True`; a `False` goes before an
-/// `Unknown`.
-fn sum(parts: &[(ConditionType, Finding)]) -> Finding {
-    let first = |holds| parts.iter().map(|(_, finding)| finding).find(|f| f.holds == holds);
+/// `Unknown`. Why a relay is not reached says more than that it is not ready because of it.
+fn sum<'a>(parts: impl Iterator<Item = &'a Finding> + Clone) -> Finding {
+    let first = |holds| parts.clone().find(|finding| finding.holds == holds);
+    let unreached = parts.clone().last().filter(|last| last.holds == Some(false));
+    let waits = [Reason::RollingOut, Reason::RelayNotReady];
     match first(Some(false)).or_else(|| first(None)) {
+        Some(finding) if waits.contains(&finding.reason) => unreached.unwrap_or(finding).clone(),
         Some(finding) => finding.clone(),
-        None => Finding::yes(
-            parts.last().map(|(_, finding)| finding.message.clone()).unwrap_or_default(),
-        ),
+        None => Finding::yes(parts.last().map(|last| last.message.clone()).unwrap_or_default()),
     }
 }
 

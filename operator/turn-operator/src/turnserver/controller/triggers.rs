@@ -19,6 +19,8 @@ pub(super) enum Trigger {
     All,
     /// One, by name.
     One(ObjectRef<TurnServer>),
+    /// The one with this uid.
+    Uid(String),
     /// The one whose label this object carries.
     Labelled {
         /// The namespace of the object.
@@ -61,6 +63,10 @@ fn expand(trigger: Trigger, store: &Store<TurnServer>) -> Vec<ObjectRef<TurnServ
     let reference = |turn_server: &TurnServer| ObjectRef::from_obj(turn_server);
     match trigger {
         Trigger::One(one) => vec![one],
+        Trigger::Uid(uid) => {
+            let found = store.find(|one| one.uid().as_deref() == Some(&uid));
+            found.iter().map(|one| reference(one)).collect()
+        }
         Trigger::All => store.state().iter().map(|one| reference(one)).collect(),
         Trigger::Labelled { namespace, label } => store
             .state()

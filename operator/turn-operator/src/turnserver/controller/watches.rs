@@ -27,6 +27,8 @@ use crate::turnserver::{
 pub(super) struct Watches {
     pub(super) stores: Stores,
     pub(super) triggers: Triggers,
+    /// For whoever else knows of something to look at.
+    pub(super) sender: UnboundedSender<Trigger>,
     pub(super) tasks: JoinSet<()>,
 }
 
@@ -52,7 +54,7 @@ pub(super) fn start(client: &Client) -> Watches {
         deployments: starter.watch_children(),
         daemon_sets: starter.watch_children(),
     };
-    Watches { stores, triggers, tasks: starter.tasks }
+    Watches { stores, triggers, sender: starter.sender, tasks: starter.tasks }
 }
 
 struct Starter {

@@ -5,21 +5,21 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::core::v1::{
         Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
-        HTTPGetAction, LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec,
-        PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
-        SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+        HTTPGetAction, LocalObjectReference, ObjectFieldSelector, PodReadinessGate,
+        PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+        SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
     },
     apimachinery::pkg::{
         api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString,
     },
 };
-use turn_api::{PodSettings, Protocol, Validated, ValidatedRegion, Workload};
+use turn_api::{Gate, PodSettings, Protocol, Validated, ValidatedRegion, Workload};
 
 use super::{
     CERTIFICATE_DIRECTORY, CONFIG_DIRECTORY, CONFIG_FILE, CREDENTIALS_DIRECTORY,
     RESTART_ANNOTATION, Rendered, Settings,
 };
-use crate::turnserver::{credentials::SecretKeys, names};
+use crate::turnserver::{credentials::SecretKeys, names, relay_pod::REACHABLE};
 
 /// The user of the relay's process: `nonroot` of distroless images.
 const USER: i64 = 65532;
@@ -66,12 +66,20 @@ fn spec(validated: &Validated, region: &ValidatedRegion, settings: &Settings) ->
         priority_class_name: priority_class_name.clone(),
         image_pull_secrets: Some(image_pull_secrets.iter().map(pull_secret).collect())
             .filter(|list: &Vec<_>| !list.is_empty()),
+        readiness_gates: gates(validated),
         topology_spread_constraints: spread(validated, region),
         security_context: Some(pod_security(validated)),
         volumes: Some(volumes(validated)),
         containers: vec![container(validated, settings)],
         ..PodSpec::default()
     }
+}
+
+/// A relay that is not reached is not Ready. Also where the operator only warns, so that changing
+/// between the two replaces no relay.
+fn gates(validated: &Validated) -> Option<Vec<PodReadinessGate>> {
+    let gate = PodReadinessGate { condition_type: REACHABLE.to_owned() };
+    (validated.reachability().gate != Gate::Disabled).then(|| vec![gate])
 }
 
 /// The host ports keep two relays off one node; over zones they are to be spread too.

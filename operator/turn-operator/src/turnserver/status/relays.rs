@@ -1,15 +1,21 @@
 //! The relays that there are, by region, and how clients reach them.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
 use k8s_openapi::jiff::Timestamp;
 use turn_api::{
-    Protocol, RegionStatus, RelayStatus, TurnServerStatus, Validated, ValidatedListener, Workload,
-    conditions::Reason,
+    ListenerReachability, Protocol, Reached, RegionStatus, RelayStatus, TurnServerStatus,
+    Validated, Workload, conditions::Reason,
+};
+use turn_probe::{
+    Transport,
+    diagnosis::Finding,
+    survey::{RelayVerdict, SubjectVerdict},
 };
 
 use crate::turnserver::{
     certificate::{Certificate, CertificateState},
+    gate,
     observed::Observed,
     plan::Plan,
     relay_pod::{Problem, RelayPod},
@@ -31,11 +37,13 @@ pub(super) fn fill(
     };
     status.regions = regions(validated, observed);
     status.desired_replicas = status.regions.iter().map(|region| region.desired).sum();
-    status.urls = urls(validated, certificate, observed);
     let present = || observed.pods.iter().filter(|pod| !pod.ended);
+    let addressed = Addressed { validated, certificate, observed };
+    let urls: BTreeSet<_> = present().flat_map(|pod| addressed.urls(pod)).collect();
+    status.urls = urls.iter().map(Url::to_string).collect();
     status.replicas = count(present().filter(|pod| !pod.draining));
     status.ready_replicas = count(present().filter(|pod| pod.ready));
-    status.relays = present().map(|pod| relay(pod, validated, observed)).collect();
+    status.relays = present().map(|pod| relay(pod, &addressed)).collect();
 }
 
 fn count<'a>(pods: impl Iterator<Item = &'a RelayPod>) -> i32 {
@@ -65,7 +73,10 @@ fn on_each_node(region: &turn_api::ValidatedRegion, observed: &Observed) -> i32 
     )
 }
 
-fn relay(pod: &RelayPod, validated: &Validated, observed: &Observed) -> RelayStatus {
+fn relay(pod: &RelayPod, addressed: &Addressed<'_>) -> RelayStatus {
+    let Addressed { validated, observed, .. } = addressed;
+    let verdict = observed.reachability.as_ref().and_then(|all| all.relays.get(&*pod.name));
+    let urls: BTreeSet<_> = addressed.urls(pod).into_iter().collect();
     RelayStatus {
         pod: pod.name.clone(),
         node: pod.node.clone(),
@@ -73,8 +84,29 @@ fn relay(pod: &RelayPod, validated: &Validated, observed: &Observed) -> RelaySta
         addresses: addresses(pod, validated, observed).iter().map(IpAddr::to_string).collect(),
         ready: pod.ready,
         draining: pod.draining,
-        ..RelayStatus::default()
+        full: verdict.is_some_and(|verdict| verdict.full),
+        urls: urls.iter().map(Url::to_string).collect(),
+        reachability: verdict.map(reachability).unwrap_or_default(),
     }
+}
+
+/// A row for each listener and address; of a port with two transports, one for each.
+fn reachability(verdict: &RelayVerdict) -> Vec<ListenerReachability> {
+    let names = |list: &[Arc<str>]| list.iter().map(ToString::to_string).collect();
+    let row = |of: &SubjectVerdict| ListenerReachability {
+        listener: of.subject.listener.to_string(),
+        address: of.subject.address.to_string(),
+        reached: match of.reached {
+            Some(true) => Reached::True,
+            Some(false) => Reached::False,
+            None => Reached::Unknown,
+        },
+        reason: of.finding.as_ref().map(|finding| finding.reason.to_string()),
+        message: of.finding.as_ref().map(Finding::line),
+        reached_from: names(&of.reached_from),
+        not_reached_from: names(&of.not_reached_from),
+    };
+    verdict.subjects.iter().map(row).collect()
 }
 
 /// What the clients of a relay are told, IPv4 before IPv6.
@@ -84,68 +116,109 @@ fn addresses(pod: &RelayPod, validated: &Validated, observed: &Observed) -> Vec<
     both.filter_map(|(_, public)| public).collect()
 }
 
-/// First what every client can use, then what needs a certificate: by each address that it is valid
-/// for, and by its domain where it is not valid for all. Never DTLS, which no browser speaks with a
-/// relay: libwebrtc would take it for UDP and wait for an answer that does not come.
-fn urls(
-    validated: &Validated,
-    certificate: Option<&Certificate>,
-    observed: &Observed,
-) -> Vec<String> {
-    let ready = observed.pods.iter().filter(|pod| pod.ready);
-    let addresses: BTreeSet<IpAddr> =
-        ready.flat_map(|pod| addresses(pod, validated, observed)).collect();
-    let plain = endpoints(validated, |protocol| match protocol {
-        Protocol::Udp => Some(Protocol::Udp),
-        Protocol::Tcp | Protocol::Auto => Some(Protocol::Tcp),
-        Protocol::Tls | Protocol::Dtls => None,
-    });
-    let secure = endpoints(validated, |protocol| match protocol {
-        Protocol::Tls | Protocol::Auto => Some(Protocol::Tcp),
-        Protocol::Udp | Protocol::Tcp | Protocol::Dtls => None,
-    });
-    let all = addresses.iter().map(|address| host(*address));
-    let named = certificate.into_iter().flat_map(|it| hosts(it, &addresses));
-    urls_of("turn", all, &plain).into_iter().chain(urls_of("turns", named, &secure)).collect()
+/// What URLs are made of.
+#[derive(Clone, Copy)]
+struct Addressed<'a> {
+    validated: &'a Validated,
+    certificate: Option<&'a Certificate>,
+    observed: &'a Observed,
 }
 
-/// The transports and ports that clients can be told, of the listeners that have a transport.
-fn endpoints(
-    validated: &Validated,
-    transport: impl Fn(Protocol) -> Option<Protocol>,
-) -> BTreeSet<(Protocol, u16)> {
-    let listeners = validated.listeners().iter().filter(|listener| listener.port() != DNS_PORT);
-    let endpoint =
-        |listener: &ValidatedListener| Some((transport(listener.protocol())?, listener.port()));
-    listeners.filter_map(endpoint).collect()
+/// A URL that clients may be given. In the order in which they are: first what every client can use,
+/// then what needs a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Url {
+    is_secure: bool,
+    host: Host,
+    transport: Protocol,
+    port: u16,
 }
 
-fn hosts(certificate: &Certificate, addresses: &BTreeSet<IpAddr>) -> Vec<String> {
-    let covered = addresses.iter().filter(|address| certificate.covers(**address));
-    let mut hosts: Vec<_> = covered.map(|address| host(*address)).collect();
-    if hosts.len() < addresses.len() {
-        hosts.extend(certificate.domain().map(str::to_owned));
-    }
-    hosts
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Host {
+    Ip(IpAddr),
+    /// The domain of the certificate.
+    Name(String),
 }
 
-fn host(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{v6}]"),
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { is_secure, host, transport, port } = self;
+        let scheme = if *is_secure { "turns" } else { "turn" };
+        let transport = transport.as_str().to_lowercase();
+        match host {
+            Host::Ip(IpAddr::V4(v4)) => write!(f, "{scheme}:{v4}:{port}?transport={transport}"),
+            Host::Ip(IpAddr::V6(v6)) => write!(f, "{scheme}:[{v6}]:{port}?transport={transport}"),
+            Host::Name(name) => write!(f, "{scheme}:{name}:{port}?transport={transport}"),
+        }
     }
 }
 
-fn urls_of(
-    scheme: &str,
-    hosts: impl Iterator<Item = String>,
-    endpoints: &BTreeSet<(Protocol, u16)>,
-) -> Vec<String> {
-    let url = |host: &str, (transport, port): &(Protocol, u16)| {
-        format!("{scheme}:{host}:{port}?transport={}", transport.as_str().to_lowercase())
-    };
-    let of_host = |host: String| endpoints.iter().map(|it| url(&host, it)).collect::<Vec<_>>();
-    hosts.flat_map(of_host).collect()
+impl Addressed<'_> {
+    /// What the clients of a relay may be given: of one that serves, what is not known to be out of
+    /// reach.
+    fn urls(&self, pod: &RelayPod) -> Vec<Url> {
+        if !pod.ready {
+            return Vec::new();
+        }
+        let unreached = match &self.observed.reachability {
+            Some(verdict) => gate::left_out(verdict, &pod.name),
+            None => Vec::new(),
+        };
+        let listeners =
+            self.validated.listeners().iter().filter(|listener| listener.port() != DNS_PORT);
+        let addresses = addresses(pod, self.validated, self.observed);
+        let mut urls = Vec::new();
+        for listener in listeners {
+            for (transport, is_secure, over) in spoken(listener.protocol()) {
+                let is_reached = |address: &&IpAddr| {
+                    !unreached.iter().any(|subject| {
+                        *subject.listener == *listener.name()
+                            && subject.address == **address
+                            && subject.transport == *over
+                    })
+                };
+                let reached = addresses.iter().filter(is_reached).copied().collect::<Vec<_>>();
+                let (is_secure, transport, port) = (*is_secure, *transport, listener.port());
+                let hosts = if is_secure { self.named(&reached) } else { by_address(&reached) };
+                urls.extend(hosts.into_iter().map(|host| Url { is_secure, host, transport, port }));
+            }
+        }
+        urls
+    }
+
+    /// By each address that the certificate is valid for, and by its domain where it is not valid for
+    /// all.
+    fn named(&self, addresses: &[IpAddr]) -> Vec<Host> {
+        let Some(certificate) = self.certificate else { return Vec::new() };
+        let covered: Vec<_> =
+            addresses.iter().copied().filter(|address| certificate.covers(*address)).collect();
+        let mut hosts = by_address(&covered);
+        if hosts.len() < addresses.len() {
+            hosts.extend(certificate.domain().map(|name| Host::Name(name.to_owned())));
+        }
+        hosts
+    }
+}
+
+fn by_address(addresses: &[IpAddr]) -> Vec<Host> {
+    addresses.iter().copied().map(Host::Ip).collect()
+}
+
+/// What browsers speak with a listener: over UDP or TCP, whether with TLS, and what it is to a probe.
+/// Never DTLS, which no browser speaks with a relay: libwebrtc would take it for UDP and wait for an
+/// answer that does not come.
+const fn spoken(protocol: Protocol) -> &'static [(Protocol, bool, Transport)] {
+    const UDP: (Protocol, bool, Transport) = (Protocol::Udp, false, Transport::Udp);
+    const TCP: (Protocol, bool, Transport) = (Protocol::Tcp, false, Transport::Tcp);
+    const TLS: (Protocol, bool, Transport) = (Protocol::Tcp, true, Transport::Tls);
+    match protocol {
+        Protocol::Udp => &[UDP],
+        Protocol::Tcp => &[TCP],
+        Protocol::Tls => &[TLS],
+        Protocol::Dtls => &[],
+        Protocol::Auto => &[TCP, TLS],
+    }
 }
 
 /// A relay that is ready but whose node has no address of the kind that the spec asks for.

@@ -3,6 +3,8 @@
 use turn_api::Document;
 
 use super::*;
+
+mod reachability;
 use crate::turnserver::{
     desired::Settings,
     observed::{NodeFacts, WorkloadFacts},
@@ -77,7 +79,9 @@ fn every_condition_is_there_from_the_first_visit() {
             "PortsAllocated",
             "CredentialsReady",
             "CertificateReady",
-            "Available"
+            "Available",
+            "Reachable",
+            "Degraded",
         ]
     );
     assert!(status.conditions.iter().all(|c| c.observed_generation == Some(3)));

@@ -1,0 +1,161 @@
+//! The fleets that are observed.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+use turn_probe::survey::{Survey, Verdict};
+
+use super::{driver, facts::Facts, relay_client::RelayClient};
+use crate::metrics::Metrics;
+
+/// Told the uid of a `TurnServer` of which something else is known than before.
+pub type OnChange = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The fleets that are observed, and what is known of them. Observing ends when the last copy of
+/// this is dropped.
+#[derive(Clone)]
+pub struct Reachability(Arc<Inner>);
+
+struct Inner {
+    client: RelayClient,
+    metrics: Metrics,
+    on_change: OnChange,
+    fleets: Mutex<HashMap<String, Observed>>,
+}
+
+struct Observed {
+    fleet: Arc<ObservedFleet>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+/// A fleet that is observed.
+pub(super) struct ObservedFleet {
+    pub(super) uid: String,
+    state: Mutex<State>,
+    /// The fleet is another one than before, or something was heard from outside.
+    pub(super) news: Notify,
+}
+
+pub(super) struct State {
+    pub(super) facts: Facts,
+    /// The certificate that relays may still have.
+    pub(super) former_certificate: Option<String>,
+    pub(super) survey: Survey,
+    pub(super) verdict: Verdict,
+    /// By relay, how far its clock was off when it was heard last, in seconds.
+    pub(super) skews: HashMap<Arc<str>, u64>,
+}
+
+impl fmt::Debug for Reachability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reachability").finish_non_exhaustive()
+    }
+}
+
+impl ObservedFleet {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reachability {
+    /// Observes nothing yet.
+    #[must_use]
+    pub fn new(metrics: Metrics, on_change: OnChange) -> Self {
+        let client = RelayClient::new();
+        Self(Arc::new(Inner { client, metrics, on_change, fleets: Mutex::default() }))
+    }
+
+    fn fleets(&self) -> MutexGuard<'_, HashMap<String, Observed>> {
+        self.0.fleets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Observes the fleet of the `TurnServer` with this uid as it is now; no more, without facts.
+    pub fn follow(&self, uid: &str, facts: Option<Facts>) {
+        let mut fleets = self.fleets();
+        let Some(facts) = facts else {
+            if let Some(gone) = fleets.remove(uid) {
+                self.0.metrics.forget_fleet(&gone.fleet.state().facts);
+            }
+            return;
+        };
+        match fleets.get(uid) {
+            Some(observed) => {
+                observed.fleet.state().set(facts);
+                observed.fleet.news.notify_one();
+            }
+            None => {
+                fleets.insert(uid.to_owned(), self.begin(uid, facts));
+            }
+        }
+    }
+
+    fn begin(&self, uid: &str, facts: Facts) -> Observed {
+        let survey = Survey::new(facts.fleet.clone(), Instant::now());
+        let state = State {
+            facts,
+            former_certificate: None,
+            survey,
+            verdict: Verdict::default(),
+            skews: HashMap::new(),
+        };
+        let fleet = Arc::new(ObservedFleet {
+            uid: uid.to_owned(),
+            state: Mutex::new(state),
+            news: Notify::new(),
+        });
+        let Inner { client, metrics, on_change, .. } = &*self.0;
+        let shell = driver::Shell {
+            client: client.clone(),
+            metrics: metrics.clone(),
+            on_change: Arc::clone(on_change),
+        };
+        let driver = tokio::spawn(driver::drive(Arc::clone(&fleet), shell));
+        Observed { fleet, _driver: AbortOnDropHandle::new(driver) }
+    }
+
+    /// How many are observed.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.fleets().len()
+    }
+
+    /// Observes those with one of these uids, and no others.
+    pub fn retain(&self, uids: &[String]) {
+        let gone: Vec<_> =
+            self.fleets().keys().filter(|uid| !uids.contains(uid)).cloned().collect();
+        for uid in gone {
+            self.follow(&uid, None);
+        }
+    }
+
+    /// What is known of the fleet of the `TurnServer` with this uid.
+    #[must_use]
+    pub fn verdict(&self, uid: &str) -> Option<Verdict> {
+        let fleet = Arc::clone(&self.fleets().get(uid)?.fleet);
+        let verdict = fleet.state().verdict.clone();
+        Some(verdict)
+    }
+}
+
+impl State {
+    fn set(&mut self, mut facts: Facts) {
+        if facts.certificate != self.facts.certificate {
+            self.former_certificate = self.facts.certificate.clone();
+        }
+        facts.fleet.skewed = self.skewed();
+        self.survey.set(facts.fleet.clone(), Instant::now());
+        self.facts = facts;
+    }
+
+    pub(super) fn skewed(&self) -> std::collections::BTreeSet<Arc<str>> {
+        let skewed = self.skews.iter().filter(|(_, skew)| **skew > super::facts::SKEW_SECONDS);
+        skewed.map(|(relay, _)| Arc::clone(relay)).collect()
+    }
+}
