@@ -1,4 +1,5 @@
-//! The attributes of RFC 8489, RFC 8656, RFC 6062, RFC 8016 and RFC 5780, each as a type of its own.
+//! The attributes of RFC 8489, RFC 8656, RFC 6062, RFC 8016 and RFC 5780, each as a type of its own;
+//! and one of ours.
 
 use std::{fmt, net::SocketAddr};
 
@@ -87,6 +88,7 @@ names! {
     OTHER_ADDRESS = 0x802C, "OTHER-ADDRESS";
     MOBILITY_TICKET = 0x8030, "MOBILITY-TICKET";
     DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032, "ADDITIONAL-ADDRESS-FAMILY of the draft";
+    RELAY_PORT = 0xED90, "RELAY-PORT";
 }
 
 macro_rules! addresses {
@@ -274,6 +276,10 @@ numbers! {
     ResponsePort(u16) = RESPONSE_PORT;
     /// A connection to a peer (RFC 6062, section 6.2.1).
     ConnectionId(u32) = CONNECTION_ID;
+    /// The port that a prober would like its relayed transport address to have: ours alone, of a
+    /// type that IANA has given to nobody, and that other servers pass over (RFC 8489, section 14:
+    /// it need not be understood).
+    RelayPort(u16) = RELAY_PORT;
 }
 
 impl RequestedTransport {

@@ -7,9 +7,9 @@ use turn_wire::{
         AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, ChangeRequest,
         Channel, ConnectionId, Data, DontFragment, EvenPort, Fingerprint, Icmp, Lifetime,
         MappedAddress, MessageIntegrity, MessageIntegritySha256, Nonce, OtherAddress, Padding,
-        PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
-        ReservationToken, ResponseOrigin, ResponsePort, Software, UnknownAttributes, Userhash,
-        Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
+        PasswordAlgorithm, PasswordAlgorithms, Realm, RelayPort, RequestedAddressFamily,
+        RequestedTransport, ReservationToken, ResponseOrigin, ResponsePort, Software,
+        UnknownAttributes, Userhash, Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
     },
     kind, stream,
 };
@@ -50,6 +50,7 @@ macro_rules! for_each_attribute {
         $check::<Icmp>($($argument),*);
         $check::<ChangeRequest>($($argument),*);
         $check::<ResponsePort>($($argument),*);
+        $check::<RelayPort>($($argument),*);
         $check::<Padding<'_>>($($argument),*);
         $check::<ResponseOrigin>($($argument),*);
         $check::<OtherAddress>($($argument),*);

@@ -8,7 +8,7 @@ use turn_wire::{
     attribute::{
         AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, ChangeRequest,
         Channel, ConnectionId, Data, DontFragment, EvenPort, Family, Icmp, Lifetime, MappedAddress,
-        Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily,
+        Nonce, PasswordAlgorithm, PasswordAlgorithms, Realm, RelayPort, RequestedAddressFamily,
         RequestedTransport, ReservationToken, ResponsePort, Software, UnknownAttributes, Userhash,
         Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
     },
@@ -49,6 +49,7 @@ pub(crate) enum Owned {
     Icmp(Icmp),
     ChangeRequest(ChangeRequest),
     ResponsePort(u16),
+    RelayPort(u16),
     /// Of a type that nobody knows.
     Unknown(u16, Vec<u8>),
 }
@@ -97,6 +98,7 @@ impl Owned {
             Self::Icmp(icmp) => writer.put(icmp),
             Self::ChangeRequest(change) => writer.put(change),
             Self::ResponsePort(port) => writer.put(&ResponsePort(*port)),
+            Self::RelayPort(port) => writer.put(&RelayPort(*port)),
             Self::Unknown(kind, value) => writer.put_raw(AttributeType(*kind), value),
         }
     }
@@ -205,6 +207,7 @@ fn numbers() -> impl Strategy<Value = Owned> {
         (any::<bool>(), any::<bool>())
             .prop_map(|(address, port)| Owned::ChangeRequest(ChangeRequest { address, port })),
         any::<u16>().prop_map(Owned::ResponsePort),
+        any::<u16>().prop_map(Owned::RelayPort),
     ]
 }
 

@@ -6,9 +6,9 @@ use turn_wire::{
     attribute::{
         AdditionalAddressFamily, AddressErrorCode, AlternateDomain, AlternateServer, Channel,
         ConnectionId, Data, DontFragment, EvenPort, Lifetime, MappedAddress, Nonce,
-        PasswordAlgorithm, PasswordAlgorithms, Realm, RequestedAddressFamily, RequestedTransport,
-        ReservationToken, ResponsePort, Software, UnknownAttributes, Userhash, Username,
-        XorMappedAddress, XorPeerAddress, XorRelayedAddress,
+        PasswordAlgorithm, PasswordAlgorithms, Realm, RelayPort, RequestedAddressFamily,
+        RequestedTransport, ReservationToken, ResponsePort, Software, UnknownAttributes, Userhash,
+        Username, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
     },
     padded,
 };
@@ -43,6 +43,7 @@ fn holds_owned(message: &Message<'_>, owned: &Owned) -> bool {
         Owned::Icmp(icmp) => holds(message, icmp),
         Owned::ChangeRequest(change) => holds(message, change),
         Owned::ResponsePort(port) => holds(message, &ResponsePort(*port)),
+        Owned::RelayPort(port) => holds(message, &RelayPort(*port)),
         Owned::Username(_)
         | Owned::Realm(_)
         | Owned::Nonce(_)
@@ -102,7 +103,8 @@ fn holds_bytes(message: &Message<'_>, owned: &Owned) -> bool {
         | Owned::PasswordAlgorithms
         | Owned::Icmp(_)
         | Owned::ChangeRequest(_)
-        | Owned::ResponsePort(_) => unreachable!("{owned:?} is compared by holds_owned"),
+        | Owned::ResponsePort(_)
+        | Owned::RelayPort(_) => unreachable!("{owned:?} is compared by holds_owned"),
     }
 }
 
