@@ -114,7 +114,8 @@ fn password_algorithm(
 }
 
 /// The key that the allocation was made with. A client cannot change the credential of an
-/// allocation, so a time-limited one goes on after its end; a static user has to be there still.
+/// allocation, so a time-limited one goes on after its end, a prober's excepted, which has a new one
+/// for each probe; a static user has to be there still.
 fn kept_key(
     credentials: &Credentials,
     kept: &Authenticated,
@@ -123,6 +124,7 @@ fn kept_key(
     let username = &kept.username;
     let goes_on = match kept.origin {
         Origin::TimeLimited => true,
+        Origin::Probe => false,
         Origin::Static => credentials.still_has(username, &kept.key),
     };
     let same = match identity {

@@ -1,7 +1,7 @@
 //! What the shards of one relay have in common: ports and quotas.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -12,12 +12,14 @@ use std::{
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use rand::CryptoRng;
+use turn_auth::Authenticated;
 
 use crate::{
     Limits, Refusal, RelayAddress,
     meter::Meters,
     peer_connection::PeerConnections,
     port_allocator::{Parity, PortAllocator, PortRange},
+    probe_user::{self, MAX_ALLOCATIONS_PER_USER, is_probe},
     relayed_address::RelayedTransport,
     ticket::Tickets,
 };
@@ -61,6 +63,8 @@ struct Books {
     ports: Vec<PortAllocator>,
     users: HashMap<String, Account, FixedState>,
     allocations: u32,
+    /// Those of them that are probers'.
+    probes: u32,
     /// Ports that are kept for whoever brings the token.
     reservations: HashMap<[u8; 8], Reservation, FixedState>,
 }
@@ -117,6 +121,7 @@ impl Ledger {
             ports: addresses.iter().map(|_| PortAllocator::new(range)).collect(),
             users: HashMap::with_hasher(FixedState::with_seed(seed)),
             allocations: 0,
+            probes: 0,
             reservations: HashMap::with_hasher(FixedState::with_seed(seed)),
         };
         Self {
@@ -159,32 +164,36 @@ impl Ledger {
     /// Charges a user with one allocation; with a reservation too, if one comes with it.
     pub(crate) fn charge(
         &self,
-        user: &str,
+        client: &Authenticated,
         limits: &Limits,
         reserve: bool,
     ) -> Result<Arc<Meters>, Refusal> {
+        let (user, is_probe) = (client.user.as_str(), is_probe(client));
+        let most = if is_probe { MAX_ALLOCATIONS_PER_USER } else { limits.allocations_per_user };
         let mut books = self.books();
         if books.allocations >= limits.allocations {
             return Err(Refusal::InsufficientCapacity);
         }
         let charges = 1 + u32::from(reserve);
         let held = books.users.get(user).map_or(0, |account| account.charges);
-        if held + charges > limits.allocations_per_user {
+        if held + charges > most || is_probe && books.probes >= probe_user::MAX_ALLOCATIONS {
             return Err(Refusal::AllocationQuotaReached);
         }
         let account = books.users.entry_ref(user).or_default();
         account.charges += charges;
         let meters = Arc::clone(&account.meters);
         books.allocations += 1;
+        books.probes += u32::from(is_probe);
         self.publish(&books);
         Ok(meters)
     }
 
     /// Takes the charge of an allocation back.
-    pub(crate) fn discharge(&self, user: &str) {
+    pub(crate) fn discharge(&self, client: &Authenticated) {
         let mut books = self.books();
-        books.discharge(user);
+        books.discharge(&client.user);
         books.allocations = books.allocations.saturating_sub(1);
+        books.probes = books.probes.saturating_sub(u32::from(is_probe(client)));
         self.publish(&books);
     }
 
@@ -252,6 +261,12 @@ impl Ledger {
         Some(HeldPort { address, port })
     }
 
+    /// Takes this port of an address, if it is free.
+    pub(crate) fn take_this_port(&self, address: usize, port: u16) -> Option<HeldPort> {
+        let port = self.books().ports.get_mut(address)?.take_this(port)?;
+        Some(HeldPort { address, port })
+    }
+
     /// Gives a port back. It is no live relayed address any more.
     pub(crate) fn give_back(&self, held: HeldPort) {
         self.set_live(held, RelayedTransport::Udp, false);
@@ -284,12 +299,18 @@ impl Ledger {
         address: &SocketAddr,
         transport: RelayedTransport,
     ) -> Option<bool> {
-        let index = self
-            .addresses
-            .iter()
-            .position(|own| own.local == address.ip() || own.external == address.ip())?;
+        let index = self.position(address.ip())?;
         let word = self.word(index, address.port(), transport)?;
         Some(word.load(Ordering::Relaxed) & (1 << (address.port() % 64)) != 0)
+    }
+
+    /// Whether relayed transport addresses are made of this address.
+    pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
+        self.position(ip).is_some()
+    }
+
+    fn position(&self, ip: IpAddr) -> Option<usize> {
+        self.addresses.iter().position(|own| own.local == ip || own.external == ip)
     }
 
     /// What the relay as a whole has relayed.

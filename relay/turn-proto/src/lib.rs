@@ -29,6 +29,7 @@ mod peer_connection;
 mod peer_policy;
 mod permission;
 mod port_allocator;
+mod probe_user;
 mod refusal;
 mod relay_path;
 mod relayed_address;

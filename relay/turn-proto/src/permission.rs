@@ -84,10 +84,10 @@ impl Permissions {
         self.by_peer.insert(peer, permission);
     }
 
-    /// Takes back what a new policy denies.
-    pub(crate) fn judge_again(&mut self, policy: &PeerPolicy) {
+    /// Takes back what the peer gate denies from now on.
+    pub(crate) fn judge_again(&mut self, gate: impl Fn(IpAddr) -> Result<Reach, Refusal>) {
         self.by_peer.retain(|peer, permission| {
-            policy.reach(*peer).is_ok_and(|reach| {
+            gate(*peer).is_ok_and(|reach| {
                 permission.reach = reach;
                 true
             })

@@ -82,6 +82,11 @@ impl PortAllocator {
         }
     }
 
+    /// Takes this port, if it is one of the range and free.
+    pub(crate) fn take_this(&mut self, port: u16) -> Option<u16> {
+        self.is_free(Some(port)).then(|| self.remove(port))
+    }
+
     pub(crate) fn give_back(&mut self, port: u16) {
         let list = if port.is_multiple_of(2) { &mut self.even } else { &mut self.odd };
         // At most 32,768 of a kind, so the index fits.
@@ -177,6 +182,20 @@ mod tests {
         }
         assert_eq!(ports.take(Parity::Pair, &mut rng), Some(61_004));
         assert_eq!(ports.free(), 0);
+    }
+
+    #[test]
+    fn this_port_is_taken_once_and_none_outside_the_range() {
+        let mut ports = PortAllocator::new(PortRange { from: 61_001, to: 61_004 });
+        for port in [0, 61_000, 61_005, u16::MAX] {
+            assert_eq!(ports.take_this(port), None, "{port}");
+        }
+        for port in 61_001..=61_004 {
+            assert_eq!(ports.take_this(port), Some(port));
+            assert_eq!(ports.take_this(port), None);
+        }
+        ports.give_back(61_003);
+        assert_eq!((ports.take_this(61_003), ports.free()), (Some(61_003), 0));
     }
 
     #[test]

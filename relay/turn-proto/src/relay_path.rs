@@ -11,7 +11,10 @@ use turn_wire::{
 
 use crate::{
     AllocationId, Direction, DropReason, FiveTuple, Now, PeerAddr, PeerVerdict, Reach, Refusal,
-    RelayedId, Server, Verdict, allocation::Allocation, permission::permit,
+    RelayedId, Server, Verdict,
+    allocation::Allocation,
+    permission::permit,
+    probe_user::{Gate, allocation_rate},
     relayed_address::RelayedTransport,
 };
 
@@ -150,7 +153,11 @@ impl Server {
         let limits = &self.settings.limits;
         let now = self.ledger.since_start(now);
         let meters = [
-            (&allocation.meters, limits.allocation_rate, DropReason::AllocationRate),
+            (
+                &allocation.meters,
+                allocation_rate(&allocation.client, limits),
+                DropReason::AllocationRate,
+            ),
             (&*allocation.user_meters, limits.user_rate, DropReason::UserRate),
             (self.ledger.meters(), limits.relay_rate, DropReason::RelayRate),
         ];
@@ -168,7 +175,12 @@ impl Server {
         }
     }
 
-    /// The peer gate's word on a peer of a connection.
+    /// The peer gate, as it stands for an allocation.
+    pub(crate) fn gate(&self, allocation: &Allocation) -> Gate<'_> {
+        Gate::of(&self.settings.peers, &self.ledger, allocation)
+    }
+
+    /// The peer gate's word on a peer of a connection. Probers have none (RFC 6062 is not for them).
     pub(crate) fn judge_stream_peer(&self, peer: PeerAddr) -> Result<(), Refusal> {
         let reach = permit(&self.settings.peers, peer.0.ip())?;
         let reachable = self.is_port_reachable(reach, peer, RelayedTransport::Tcp);

@@ -19,6 +19,7 @@ use crate::{
     allocation::Allocations,
     connecting::Connecting,
     mobility::Move,
+    probe_user::Gate,
     relayed_address::Relayed,
     reply::{ANSWER_LEN, Reply},
     reply_budget::ReplyBudget,
@@ -360,7 +361,8 @@ impl Server {
     /// Takes new settings. Allocations stay; what the new peer policy denies loses its permission.
     pub fn apply(&mut self, settings: Arc<Settings>) {
         for allocation in self.allocations.iter_mut() {
-            allocation.permissions.judge_again(&settings.peers);
+            let gate = Gate::of(&settings.peers, &self.ledger, allocation);
+            allocation.permissions.judge_again(|peer| gate.reach(peer));
         }
         self.settings = settings;
         if self.settings.tcp_relaying.is_none() {
@@ -398,7 +400,7 @@ impl Server {
     /// Ends an allocation: ports and charges go back, the shell closes the sockets.
     pub(crate) fn end(&mut self, id: AllocationId, reason: EndReason) {
         let Some(allocation) = self.allocations.remove(id) else { return };
-        self.ledger.discharge(&allocation.client.user);
+        self.ledger.discharge(&allocation.client);
         self.counters.ended(reason);
         if let Some(mobility) = &allocation.mobility {
             self.ledger.tickets().withdraw(mobility.ticket);

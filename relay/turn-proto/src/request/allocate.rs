@@ -7,7 +7,7 @@ use turn_wire::{
     AttributeType, Message,
     attribute::{
         AdditionalAddressFamily, AddressErrorCode, Attribute, DontFragment,
-        DraftAdditionalAddressFamily, EvenPort, Family, Lifetime, MobilityTicket,
+        DraftAdditionalAddressFamily, EvenPort, Family, Lifetime, MobilityTicket, RelayPort,
         RequestedAddressFamily, RequestedTransport, ReservationToken, XorMappedAddress,
         XorRelayedAddress,
     },
@@ -23,6 +23,7 @@ use crate::{
     meter::Meters,
     permission::Permissions,
     port_allocator::Parity,
+    probe_user::is_probe,
     relayed_address::{RelayedAddresses, RelayedTransport},
     reply::{Reply, Request, Signer},
 };
@@ -43,6 +44,8 @@ struct Wish {
     /// The family that was asked for too and that this relay has not.
     missing: Option<(Family, Refusal)>,
     parity: Parity,
+    /// A port that will be taken if it is free.
+    port: Option<u16>,
     token: Option<[u8; 8]>,
     lifetime_seconds: u32,
     transport: RelayedTransport,
@@ -92,6 +95,10 @@ impl Server {
         {
             return Err(bad);
         }
+        let is_probe = is_probe(&signed.proof.client);
+        if is_probe && (reserve || token.is_some()) {
+            return Err(Refusal::InsufficientCapacity);
+        }
         let (addresses, missing) = self.addresses_of(families)?;
         let parity = match even {
             None if token.is_some() => Parity::Reserved,
@@ -100,9 +107,10 @@ impl Server {
             Some(EvenPort { reserve: true }) => Parity::Pair,
         };
         let token = token.map(|token| token.0);
-        let lifetime_seconds = granted_lifetime(lifetime);
-        let mobile = self.is_to_be_mobile(message, transport)?;
-        Ok(Wish { addresses, missing, parity, token, lifetime_seconds, transport, mobile })
+        let lifetime_seconds = granted_lifetime(lifetime, &signed.proof.client);
+        let mobile = self.is_to_be_mobile(signed, transport)?;
+        let port = wished_port(message).filter(|_| is_probe && parity == Parity::Any);
+        Ok(Wish { addresses, missing, parity, port, token, lifetime_seconds, transport, mobile })
     }
 
     /// What is to be relayed. Connections only for whom comes over one, and without what makes sense
@@ -111,7 +119,7 @@ impl Server {
         let (bad, message) = (Refusal::BadRequest, signed.message);
         match message.get::<RequestedTransport>().map_err(|_| bad)?.ok_or(bad)? {
             RequestedTransport::UDP => Ok(RelayedTransport::Udp),
-            RequestedTransport::TCP if self.settings.tcp_relaying.is_some() => {
+            RequestedTransport::TCP if self.relays_tcp_for(&signed.proof.client) => {
                 let has_none = !message.has::<EvenPort>()
                     && !message.has::<ReservationToken>()
                     && !message.has::<DontFragment>()
@@ -127,14 +135,16 @@ impl Server {
     /// where it is: they are joined with others of the client's.
     fn is_to_be_mobile(
         &self,
-        message: &Message<'_>,
+        signed: &Signed<'_, '_>,
         transport: RelayedTransport,
     ) -> Result<bool, Refusal> {
         let bad = Refusal::BadRequest;
-        match message.get::<MobilityTicket<'_>>().map_err(|_| bad)? {
+        match signed.message.get::<MobilityTicket<'_>>().map_err(|_| bad)? {
             None => Ok(false),
             Some(MobilityTicket([])) => {
-                let may = self.settings.mobility && transport == RelayedTransport::Udp;
+                let may = self.settings.mobility
+                    && transport == RelayedTransport::Udp
+                    && !is_probe(&signed.proof.client);
                 if may { Ok(true) } else { Err(Refusal::MobilityForbidden) }
             }
             Some(_) => Err(bad),
@@ -169,23 +179,26 @@ impl Server {
 
     /// Charges the user and takes the ports, or neither.
     fn take(&mut self, signed: &Signed<'_, '_>, wish: &Wish) -> Result<Taken, Refusal> {
-        let (user, limits) = (&signed.proof.client.user, &self.settings.limits);
+        let (client, limits) = (&signed.proof.client, &self.settings.limits);
         if let Some(token) = wish.token {
-            let (port, meters) = self.ledger.redeem(token, user, limits)?;
+            let (port, meters) = self.ledger.redeem(token, &client.user, limits)?;
             return Ok(Taken { ports: [port].into_iter().collect(), meters });
         }
         let reserve = wish.parity == Parity::Pair;
-        let meters = self.ledger.charge(user, limits, reserve)?;
+        let meters = self.ledger.charge(client, limits, reserve)?;
         let (ledger, rng) = (&self.ledger, &mut self.rng);
         let ports: ArrayVec<_, 2> = wish
             .addresses
             .iter()
-            .filter_map(|address| ledger.take_port(*address, wish.parity, rng))
+            .filter_map(|address| {
+                let wished = wish.port.and_then(|port| ledger.take_this_port(*address, port));
+                wished.or_else(|| ledger.take_port(*address, wish.parity, rng))
+            })
             .collect();
         if ports.is_empty() {
-            self.ledger.discharge(user);
+            self.ledger.discharge(client);
             if reserve {
-                self.ledger.discharge_reservation(user);
+                self.ledger.discharge_reservation(&client.user);
             }
             return Err(Refusal::InsufficientCapacity);
         }
@@ -252,6 +265,13 @@ fn asks_as_in_the_draft(message: &Message<'_>) -> bool {
         && message.get() == Ok(Some(RequestedTransport::UDP))
         && message.get() != Ok(Some(EvenPort { reserve: true }))
         && !message.has::<ReservationToken>()
+}
+
+/// The port that a prober would like, so that in time it has tried them all. It is drawn at random for
+/// everybody else (RFC 8656, section 7.2). A wish that cannot be read is none: the attribute need not
+/// be understood.
+fn wished_port(message: &Message<'_>) -> Option<u16> {
+    message.get::<RelayPort>().ok().flatten().map(|RelayPort(port)| port)
 }
 
 fn families(message: &Message<'_>) -> Result<Families, Refusal> {

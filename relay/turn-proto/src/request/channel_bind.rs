@@ -6,7 +6,7 @@ use turn_wire::{
 };
 
 use super::{Outcome, Signed};
-use crate::{AllocationId, Now, Refusal, Server, permission::permit, reply::Reply};
+use crate::{AllocationId, Now, Refusal, Server, reply::Reply};
 
 pub(super) const KNOWN: &[AttributeType] = &[Channel::TYPE, XorPeerAddress::TYPE];
 
@@ -28,7 +28,7 @@ impl Server {
         if peer.0.port() == 0 || allocation.streams.is_some() {
             return Err(bad);
         }
-        let reach = permit(&self.settings.peers, peer.0.ip())?;
+        let reach = self.gate(allocation).reach(peer.0.ip())?;
         let limits = self.settings.limits;
         let allocation = self.allocations.get_mut(id).ok_or(Refusal::AllocationMismatch)?;
         let peer_ip = peer.0.ip();

@@ -9,7 +9,7 @@ use turn_wire::{
 };
 
 use super::{Outcome, Signed};
-use crate::{AllocationId, Now, Reach, Refusal, Server, permission::permit, reply::Reply};
+use crate::{AllocationId, Now, Reach, Refusal, Server, reply::Reply};
 
 pub(super) const KNOWN: &[AttributeType] = &[XorPeerAddress::TYPE];
 
@@ -30,7 +30,7 @@ impl Server {
         let mut peers: ArrayVec<(IpAddr, Reach), MAX_PEERS> = ArrayVec::new();
         for peer in signed.message.all::<XorPeerAddress>() {
             let peer = super::same_family(peer.map_err(|_| Refusal::BadRequest)?, allocation)?;
-            let reach = permit(&self.settings.peers, peer.0.ip())?;
+            let reach = self.gate(allocation).reach(peer.0.ip())?;
             // The candidates of one host are one peer here.
             if peers.iter().any(|(known, _)| *known == peer.0.ip()) {
                 continue;

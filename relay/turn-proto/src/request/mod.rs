@@ -26,6 +26,7 @@ use crate::{
     Verdict,
     allocation::Allocation,
     authenticate::{Proof, authenticate},
+    probe_user::is_probe,
     reply::{Reply, Request, Signer},
 };
 
@@ -157,7 +158,7 @@ impl Server {
         signed: &Signed<'_, '_>,
         reply: &mut Reply<'_>,
     ) -> Verdict {
-        let relays_tcp = self.settings.tcp_relaying.is_some();
+        let relays_tcp = self.relays_tcp_for(&signed.proof.client);
         let outcome = match signed.request.method {
             Method::ALLOCATE => self.allocate(now, id, signed, reply),
             Method::REFRESH => self.refresh(now, id, signed, reply),
@@ -181,6 +182,11 @@ impl Server {
             Ok(Outcome::Drop(reason)) => Verdict::Drop(reason),
             Err(refusal) => Verdict::Respond { len: self.refuse(signed, refusal, reply) },
         }
+    }
+
+    /// Whether a client may have connections relayed (RFC 6062): a prober may not.
+    fn relays_tcp_for(&self, client: &Authenticated) -> bool {
+        self.settings.tcp_relaying.is_some() && !is_probe(client)
     }
 
     fn refuse(

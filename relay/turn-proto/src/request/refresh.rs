@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use turn_auth::Authenticated;
 use turn_wire::{
     AttributeType, Message, Method,
     attribute::{Attribute, Family, Lifetime, MobilityTicket, RequestedAddressFamily},
@@ -12,6 +13,7 @@ use crate::{
     AllocationId, EndReason, Now, Refusal, RelayedId, Server,
     allocation::Allocation,
     mobility::Move,
+    probe_user::{self, is_probe},
     reply::Reply,
     ticket::{Holder, Ticket},
 };
@@ -25,8 +27,11 @@ const DEFAULT_LIFETIME_SECONDS: u32 = 600;
 const MAX_LIFETIME_SECONDS: u32 = 3600;
 
 /// The lifetime that a client gets (RFC 8656, section 7.2): what it asks for, if that is more than
-/// the default, and no more than the most.
-pub(super) fn granted_lifetime(asked: Option<Lifetime>) -> u32 {
+/// the default, and no more than the most. A prober gets its own, which is shorter.
+pub(super) fn granted_lifetime(asked: Option<Lifetime>, client: &Authenticated) -> u32 {
+    if is_probe(client) {
+        return probe_user::LIFETIME_SECONDS;
+    }
     let asked = asked.map_or(DEFAULT_LIFETIME_SECONDS, |Lifetime(seconds)| seconds);
     asked.clamp(DEFAULT_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS)
 }
@@ -41,8 +46,8 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    fn of(message: &Message<'_>) -> Result<Self, Refusal> {
-        let bad = Refusal::BadRequest;
+    fn of(signed: &Signed<'_, '_>) -> Result<Self, Refusal> {
+        let (bad, message) = (Refusal::BadRequest, signed.message);
         let family = match message.get::<RequestedAddressFamily>().map_err(|_| bad)? {
             None => None,
             Some(RequestedAddressFamily(family)) => {
@@ -51,7 +56,7 @@ impl Wish {
         };
         let seconds = match message.get::<Lifetime>().map_err(|_| bad)? {
             Some(Lifetime(0)) => 0,
-            asked => granted_lifetime(asked),
+            asked => granted_lifetime(asked, &signed.proof.client),
         };
         Ok(Self { family, seconds })
     }
@@ -81,7 +86,7 @@ impl Server {
         }
         let (id, allocation) = self.own_allocation(id, signed)?;
         super::refuse_unknown(signed.message)?;
-        let wish = Wish::of(signed.message)?;
+        let wish = Wish::of(signed)?;
         wish.fits(allocation)?;
         if wish.seconds != 0 && self.is_idle_while_draining(now, allocation) {
             self.end(id, EndReason::Idle);
@@ -123,7 +128,7 @@ impl Server {
             let is_here = (holder.shard, holder.allocation) == (self.number, id);
             return Err(if is_here { bad } else { Refusal::AllocationMismatch });
         }
-        let wish = Wish::of(signed.message)?;
+        let wish = Wish::of(signed)?;
         let (request, signer, from) = (signed.request, signed.signer, signed.from);
         self.moves.push_back((holder.shard, Move { request, signer, from, ticket, wish }));
         Ok(Outcome::Moving)

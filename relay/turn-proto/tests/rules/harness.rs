@@ -315,7 +315,17 @@ impl World {
         expiry: UnixSeconds,
     ) -> Signing {
         let secret = Secret::from_file(secret.as_bytes()).expect("a secret");
-        let minted = TimeLimitedCredential::mint(&secret, user, expiry);
+        self.signing_as(from, TimeLimitedCredential::mint(&secret, user, expiry))
+    }
+
+    /// Gets what a prober needs to sign.
+    pub(crate) fn signing_of_probe(&mut self, from: &FiveTuple, label: &str) -> Signing {
+        let expiry = UnixSeconds(self.now.unix.0 + 300);
+        let secret = Secret::from_file(b"north").expect("a secret");
+        self.signing_as(from, TimeLimitedCredential::mint_for_probe(&secret, label, expiry))
+    }
+
+    fn signing_as(&mut self, from: &FiveTuple, minted: TimeLimitedCredential) -> Signing {
         let (name, password) = (minted.username.as_bytes(), minted.password.as_bytes());
         let key = LongTermKey::derive(PasswordAlgorithm::Md5, name, REALM.as_bytes(), password);
         let request = self.bare(Method::ALLOCATE, |writer| writer.put(&RequestedTransport::UDP));

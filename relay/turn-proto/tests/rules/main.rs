@@ -14,6 +14,7 @@ mod limits;
 mod mobility;
 mod password_algorithms;
 mod permission_and_channel;
+mod probe_user;
 mod reservation;
 mod stateless;
 mod tcp_relaying;
