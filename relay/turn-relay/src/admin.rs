@@ -37,13 +37,14 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// When the port breaks.
 pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) -> io::Result<()> {
+    let orders = probing::routes(Arc::clone(&admin.relay));
     let router = Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .merge(probing::routes(Arc::clone(&admin.relay)))
-        .with_state(admin);
+        .with_state(admin)
+        .merge(orders);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 

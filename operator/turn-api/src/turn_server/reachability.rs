@@ -11,8 +11,8 @@ use crate::rules;
 #[schemars(inline)]
 pub struct Reachability {
     /// What follows when a relay is not reached. Enforce: its pod is not Ready, and no client is sent
-    /// to it. Warn: it stays Ready, and only the listeners that are not reached stand in no URL. Off:
-    /// nobody tries. Changing from or to Off replaces the relays one at a time.
+    /// to it. Warn: it stays Ready, and only the listeners that are not reached stand in no URL.
+    /// Disabled: nobody tries. Changing from or to Disabled replaces the relays one at a time.
     pub gate: Gate,
     /// How many vantages have to agree that a listener is reached, or is not. As many as there are
     /// when there are fewer.
