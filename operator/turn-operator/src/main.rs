@@ -15,6 +15,7 @@ use turn_operator::{
     health::{self, Health},
     leader::{self, Election},
     metrics::Metrics,
+    reachability::Leading,
     turnserver::{controller, desired::Settings},
 };
 
@@ -101,10 +102,18 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         lease: arguments.lease_name,
         identity: arguments.identity.clone(),
     };
+    let leading = Leading::default();
     let lead = || {
         let (name, node) = (arguments.identity.clone(), arguments.node_name.clone());
         let identity = controller::Identity { name, node };
-        controller::run(client.clone(), settings.clone(), metrics.clone(), health.clone(), identity)
+        controller::run(
+            client.clone(),
+            settings.clone(),
+            metrics.clone(),
+            health.clone(),
+            identity,
+            leading.clone(),
+        )
     };
     let tell = |leading| {
         health.set_connected();

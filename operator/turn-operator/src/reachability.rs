@@ -6,10 +6,12 @@
 //! it is told to look again. Of a former leader nothing is left but the pods' conditions, which is
 //! enough: what was let in stays in until it is found out not to be reached.
 
+mod agents;
 mod driver;
 mod facts;
 mod relay_client;
 mod store;
 
+pub use agents::{Leading, Term, routes as agent_routes};
 pub use facts::{Facts, OPERATOR, facts};
 pub use store::{OnChange, Reachability};

@@ -11,6 +11,7 @@
 //! What is done and how it is judged is [`Exchange`], which is pure: times and bytes go in. What
 //! runs it over sockets is [`echo`].
 
+pub mod agent;
 pub mod diagnosis;
 mod exchange;
 mod failure;

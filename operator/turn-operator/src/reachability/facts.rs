@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use k8s_openapi::api::core::v1::Secret as SecretObject;
+use k8s_openapi::{ByteString, api::core::v1::Secret as SecretObject};
 use turn_api::{Gate, Protocol, Validated};
 use turn_auth::Secret;
 use turn_probe::{
@@ -41,17 +41,13 @@ pub struct Facts {
     pub certificate: Option<String>,
     /// The HTTP ports of the relays.
     pub admin: BTreeMap<Arc<str>, SocketAddr>,
+    /// The agents outside, and their tokens.
+    pub agents: BTreeMap<String, Secret>,
 }
 
-/// What is probed of a `TurnServer`, from `node` (that of the operator) and by the agents of these
-/// names. None: nothing.
+/// What is probed of a `TurnServer`, among others from `node`, that of the operator. None: nothing.
 #[must_use]
-pub fn facts(
-    plan: &Plan,
-    observed: &Observed,
-    node: Option<&str>,
-    agents: &[String],
-) -> Option<Facts> {
+pub fn facts(plan: &Plan, observed: &Observed, node: Option<&str>) -> Option<Facts> {
     let validated = &plan.validated;
     let settings = validated.reachability();
     if settings.gate == Gate::Disabled {
@@ -65,11 +61,12 @@ pub fn facts(
         Some((Arc::from(&*pod.name), address))
     });
     let ports = validated.relay_ports();
+    let agents = agents(observed.vantages_secret.as_ref());
     Some(Facts {
         namespace: validated.namespace().to_owned(),
         name: validated.name().to_owned(),
         fleet: Fleet {
-            vantages: vantages(&relays, node, agents),
+            vantages: vantages(&relays, node, agents.keys()),
             listeners: validated.listeners().iter().flat_map(listeners).collect(),
             relay_ports: PortRange { from: ports.from, to: ports.to },
             min_vantages: settings.min_vantages.into(),
@@ -81,7 +78,17 @@ pub fn facts(
         secret,
         certificate: leaf(observed.tls_secret.as_ref()),
         admin: admin.collect(),
+        agents,
     })
+}
+
+/// The agents of the Secret: those with a token, and a name that none of our own vantages has.
+fn agents(object: Option<&SecretObject>) -> BTreeMap<String, Secret> {
+    let data = object.and_then(|object| object.data.as_ref()).into_iter().flatten();
+    let agent = |(name, token): (&String, &ByteString)| {
+        Some((name.clone(), Secret::from_file(&token.0).ok()?))
+    };
+    data.filter_map(agent).filter(|(name, _)| name != OPERATOR).collect()
 }
 
 fn name(pod: &RelayPod) -> Arc<str> {
@@ -118,23 +125,28 @@ fn listeners(listener: &turn_api::ValidatedListener) -> Vec<Listener> {
 }
 
 /// The operator, every relay, and the agents.
-fn vantages(relays: &[Relay], node: Option<&str>, agents: &[String]) -> Vec<Vantage> {
+fn vantages<'a>(
+    relays: &[Relay],
+    node: Option<&str>,
+    agents: impl Iterator<Item = &'a String>,
+) -> Vec<Vantage> {
     let operator = Vantage {
         name: OPERATOR.into(),
         kind: VantageKind::Operator,
         node: node.map(str::to_owned),
     };
-    let relays = relays.iter().map(|relay| Vantage {
+    let of_relays = relays.iter().map(|relay| Vantage {
         name: Arc::clone(&relay.name),
         kind: VantageKind::Relay,
         node: Some(relay.node.clone()),
     });
-    let agents = agents.iter().map(|name| Vantage {
+    let is_free = |name: &&String| !relays.iter().any(|relay| *relay.name == ***name);
+    let agents = agents.filter(is_free).map(|name| Vantage {
         name: Arc::from(&**name),
         kind: VantageKind::Outside,
         node: None,
     });
-    [operator].into_iter().chain(relays).chain(agents).collect()
+    [operator].into_iter().chain(of_relays).chain(agents).collect()
 }
 
 fn secret(validated: &Validated, object: &SecretObject) -> Option<Secret> {

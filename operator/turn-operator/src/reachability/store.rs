@@ -4,15 +4,24 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
-use turn_probe::survey::{Survey, Verdict};
+use turn_probe::{
+    agent::{AgentOrder, AgentOrders, AgentReport, Answer, OrderId},
+    plan::Order,
+    survey::{Survey, Verdict},
+};
 
 use super::{driver, facts::Facts, relay_client::RelayClient};
 use crate::metrics::Metrics;
+
+/// When an agent asks again, at the soonest and at the latest: a new relay should not wait for it.
+const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Told the uid of a `TurnServer` of which something else is known than before.
 pub type OnChange = Arc<dyn Fn(&str) + Send + Sync>;
@@ -135,6 +144,62 @@ impl Reachability {
         }
     }
 
+    /// The fleet of a `TurnServer` by its name.
+    fn find(&self, namespace: &str, name: &str) -> Option<Arc<ObservedFleet>> {
+        let fleets = self.fleets();
+        let is_it = |fleet: &&Observed| {
+            let state = fleet.fleet.state();
+            state.facts.namespace == namespace && state.facts.name == name
+        };
+        fleets.values().find(is_it).map(|observed| Arc::clone(&observed.fleet))
+    }
+
+    /// Whether an agent of this name and token probes a fleet.
+    pub(super) fn has_agent(
+        &self,
+        namespace: &str,
+        name: &str,
+        vantage: &str,
+        token: &str,
+    ) -> bool {
+        let fleet = self.find(namespace, name);
+        let expected = fleet.and_then(|fleet| fleet.state().facts.agents.get(vantage).cloned());
+        expected.is_some_and(|expected| expected.expose().ct_eq(token.as_bytes()).into())
+    }
+
+    /// Takes what an agent has found, and says what it is to do next.
+    pub(super) fn ask(
+        &self,
+        namespace: &str,
+        name: &str,
+        vantage: &str,
+        report: &AgentReport,
+    ) -> Option<AgentOrders> {
+        let fleet = self.find(namespace, name)?;
+        let (vantage, now): (Arc<str>, _) = (vantage.into(), Instant::now());
+        let mut state = fleet.state();
+        let taken =
+            report.answers.iter().filter(|answer| state.take(&vantage, answer, now)).count();
+        let orders = state.survey.due(&vantage, now);
+        let of = |order: &Order| AgentOrder {
+            id: OrderId::new(&order.subject, order.round),
+            probe: state.probe(order),
+        };
+        let orders: Vec<_> = orders.iter().map(of).collect();
+        let next =
+            state.survey.poll_timeout(&vantage).map(|due| due.saturating_duration_since(now));
+        drop(state);
+        if taken > 0 {
+            fleet.news.notify_one();
+        }
+        let wait = next.unwrap_or(LONGEST_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
+        Some(AgentOrders {
+            orders,
+            wait_milliseconds: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            refused: report.answers.len() - taken,
+        })
+    }
+
     /// What is known of the fleet of the `TurnServer` with this uid.
     #[must_use]
     pub fn verdict(&self, uid: &str) -> Option<Verdict> {
@@ -145,6 +210,12 @@ impl Reachability {
 }
 
 impl State {
+    /// Whether an answer was asked for, and can be.
+    fn take(&mut self, vantage: &Arc<str>, answer: &Answer, now: Instant) -> bool {
+        let Some((subject, round)) = answer.id.parts() else { return false };
+        self.survey.record(vantage, &subject, round, &answer.observation, now).is_ok()
+    }
+
     fn set(&mut self, mut facts: Facts) {
         if facts.certificate != self.facts.certificate {
             self.former_certificate = self.facts.certificate.clone();

@@ -39,7 +39,7 @@ use super::{
 use crate::{
     health::Health,
     metrics::Metrics,
-    reachability::{self, Reachability},
+    reachability::{self, Leading, Reachability},
 };
 
 /// How often a `TurnServer` is visited when nothing is heard: Secrets are not watched.
@@ -133,7 +133,7 @@ impl Context {
     ) {
         let uid = turn_server.uid().unwrap_or_default();
         if let (Ok(plan), None) = (plan, &read.failure) {
-            let facts = reachability::facts(plan, &read.observed, self.node.as_deref(), &[]);
+            let facts = reachability::facts(plan, &read.observed, self.node.as_deref());
             self.reachability.follow(&uid, facts);
         }
         read.observed.reachability = self.reachability.verdict(&uid);
@@ -147,6 +147,7 @@ pub async fn run(
     metrics: Metrics,
     health: Health,
     identity: Identity,
+    leading: Leading,
 ) {
     let watches = watches::start(&client);
     if watches.stores.wait_until_ready().await.is_err() {
@@ -160,13 +161,15 @@ pub async fn run(
     let sender = watches.sender.clone();
     // Fails only when the controller has ended.
     let look_again = move |uid: &str| _ = sender.unbounded_send(Trigger::Uid(uid.to_owned()));
+    let reachability = Reachability::new(metrics.clone(), Arc::new(look_again));
+    let _term = leading.begin(reachability.clone());
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
         settings,
         stores: watches.stores.clone(),
         service_ranges: ServiceRanges::default(),
-        reachability: Reachability::new(metrics.clone(), Arc::new(look_again)),
+        reachability,
         node: identity.node,
         metrics,
         memory: Mutex::default(),

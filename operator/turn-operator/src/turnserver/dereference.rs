@@ -141,6 +141,7 @@ pub async fn dereference(
         others: others(stores, turn_server),
         secret: None,
         tls_secret: None,
+        vantages_secret: None,
         pods: pods(stores, turn_server, now),
         workloads: workloads(stores, turn_server),
         reachability: None,
@@ -244,6 +245,16 @@ async fn read_secrets(
         let secret = api.get_opt(name).await;
         observed.tls_secret =
             secret.map_err(|error| Failure::Certificate { reason, message: message(error) })?;
+    }
+    if let Some(vantages) = &validated.reachability().vantages {
+        // Without it nobody probes from outside, and everything else goes on.
+        observed.vantages_secret = match api.get_opt(&vantages.secret_ref.name).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(error = message(error), "the tokens of the vantages are not known");
+                None
+            }
+        };
     }
     Ok(())
 }

@@ -28,6 +28,8 @@ pub struct Observed {
     pub secret: Option<Secret>,
     /// The Secret with certificate and key.
     pub tls_secret: Option<Secret>,
+    /// The Secret with the tokens of agents outside.
+    pub vantages_secret: Option<Secret>,
     /// The relays' pods, by name.
     pub pods: Vec<RelayPod>,
     /// The workloads of the regions.
