@@ -118,8 +118,25 @@ impl Client {
         lifetime_seconds: Option<u32>,
         family: Option<Family>,
     ) -> Result<(), ClientError> {
+        self.allocate_at(now, lifetime_seconds, family, None)
+    }
+
+    /// The same, and would like its relayed transport address to have this port: a wish that our
+    /// relays grant to probers, if the port is free, and that other servers pass over.
+    ///
+    /// # Errors
+    /// When there is an allocation, or one is being asked for.
+    pub fn allocate_at(
+        &mut self,
+        now: Instant,
+        lifetime_seconds: Option<u32>,
+        family: Option<Family>,
+        relay_port: Option<u16>,
+    ) -> Result<(), ClientError> {
         let (streams, mobile) = (false, false);
-        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams, mobile })
+        let allocate =
+            Operation::Allocate { lifetime_seconds, family, streams, mobile, relay_port };
+        self.ask_for(now, allocate)
     }
 
     /// Asks for an allocation that [`Client::migrate`] moves (RFC 8016, section 3.1.1). Ends like
@@ -133,8 +150,10 @@ impl Client {
         lifetime_seconds: Option<u32>,
         family: Option<Family>,
     ) -> Result<(), ClientError> {
-        let (streams, mobile) = (false, true);
-        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams, mobile })
+        let (streams, mobile, relay_port) = (false, true, None);
+        let allocate =
+            Operation::Allocate { lifetime_seconds, family, streams, mobile, relay_port };
+        self.ask_for(now, allocate)
     }
 
     /// Asks for an allocation that relays connections (RFC 6062, section 4.1). Ends like
@@ -148,8 +167,10 @@ impl Client {
         lifetime_seconds: Option<u32>,
         family: Option<Family>,
     ) -> Result<(), ClientError> {
-        let (streams, mobile) = (true, false);
-        self.ask_for(now, Operation::Allocate { lifetime_seconds, family, streams, mobile })
+        let (streams, mobile, relay_port) = (true, false, None);
+        let allocate =
+            Operation::Allocate { lifetime_seconds, family, streams, mobile, relay_port };
+        self.ask_for(now, allocate)
     }
 
     fn ask_for(&mut self, now: Instant, allocate: Operation) -> Result<(), ClientError> {

@@ -25,6 +25,8 @@ pub enum Operation {
         streams: bool,
         /// Whether it is to move with the client (RFC 8016, section 3.1.1).
         mobile: bool,
+        /// The port that a prober would like the relayed transport address to have.
+        relay_port: Option<u16>,
     },
     /// RFC 8656, section 8.
     Refresh {

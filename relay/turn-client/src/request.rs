@@ -3,7 +3,7 @@
 use turn_wire::{
     Class, MessageWriter, TransactionId,
     attribute::{
-        Channel, Lifetime, MobilityTicket, Nonce, Realm, RequestedAddressFamily,
+        Channel, Lifetime, MobilityTicket, Nonce, Realm, RelayPort, RequestedAddressFamily,
         RequestedTransport, Username, XorPeerAddress,
     },
 };
@@ -44,11 +44,12 @@ fn put_arguments<'b>(
 ) -> MessageWriter<'b> {
     match *operation {
         Operation::Binding => writer,
-        Operation::Allocate { lifetime_seconds, family, streams, mobile } => writer
+        Operation::Allocate { lifetime_seconds, family, streams, mobile, relay_port } => writer
             .put(if streams { &RequestedTransport::TCP } else { &RequestedTransport::UDP })
             .put_some(lifetime_seconds.map(Lifetime).as_ref())
             .put_some(family.map(|family| RequestedAddressFamily(Some(family))).as_ref())
-            .put_some(mobile.then_some(MobilityTicket(&[])).as_ref()),
+            .put_some(mobile.then_some(MobilityTicket(&[])).as_ref())
+            .put_some(relay_port.map(RelayPort).as_ref()),
         Operation::Refresh { lifetime_seconds } => {
             writer.put_some(lifetime_seconds.map(Lifetime).as_ref())
         }

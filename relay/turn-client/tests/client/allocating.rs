@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use turn_client::{Client, ClientError, End, Event, Failure, Operation, Profile};
 use turn_wire::{
     Message, Method,
-    attribute::{Family, Lifetime, RequestedAddressFamily},
+    attribute::{Family, Lifetime, RelayPort, RequestedAddressFamily},
 };
 
 use crate::server::{
@@ -45,6 +45,30 @@ fn a_refresh_asks_for_what_the_allocate_asked_for() {
     let refresh = sent(&mut client).remove(0);
     let decoded = Message::decode(&refresh).expect("the client writes messages");
     assert_eq!(decoded.get(), Ok(Some(Lifetime(1_800))));
+}
+
+#[test]
+fn a_wish_for_a_relay_port_stands_in_the_allocate_alone_signed_or_not() {
+    let now = Instant::now();
+    let mut server = Server::new();
+    let mut client = Client::new(config(Profile::NICER));
+    client.allocate_at(now, None, None, Some(61_007)).expect("there is none yet");
+    for _ in 0..2 {
+        let request = sent(&mut client).remove(0);
+        let decoded = Message::decode(&request).expect("the client writes messages");
+        assert_eq!(decoded.get(), Ok(Some(RelayPort(61_007))));
+        assert_eq!(decoded.unknown_required(&[]).find(|kind| kind.0 >= 0x8000), None);
+        client.handle_input(now, &server.respond(&request));
+    }
+    client.refresh(now, None).expect("there is an allocation");
+    let refresh = sent(&mut client).remove(0);
+    let decoded = Message::decode(&refresh).expect("the client writes messages");
+    assert_eq!(decoded.get::<RelayPort>(), Ok(None));
+    let mut other = Client::new(config(Profile::NICER));
+    other.allocate(now, None, None).expect("there is none yet");
+    let request = sent(&mut other).remove(0);
+    let decoded = Message::decode(&request).expect("the client writes messages");
+    assert_eq!(decoded.get::<RelayPort>(), Ok(None));
 }
 
 #[test]

@@ -15,8 +15,13 @@ use crate::server::{
     KEY, Server, address, allocated, config, events, exchange, mapped, relayed, sent, write,
 };
 
-const ALLOCATE: Operation =
-    Operation::Allocate { lifetime_seconds: None, family: None, streams: false, mobile: false };
+const ALLOCATE: Operation = Operation::Allocate {
+    lifetime_seconds: None,
+    family: None,
+    streams: false,
+    mobile: false,
+    relay_port: None,
+};
 
 /// A client that has been challenged: its signed Allocate, and what answers it.
 fn challenged(now: Instant) -> (Client, Vec<u8>) {
@@ -219,6 +224,7 @@ fn a_refusal_has_its_code_and_a_reason_of_one_line() {
         family: None,
         streams: false,
         mobile: false,
+        relay_port: None,
     };
     let failure = Failure::Refused { code: 486, reason: "no".into() };
     assert_eq!(failure.to_string(), "refused with 486: no");
