@@ -54,9 +54,9 @@ pub struct Exchange {
     server: SocketAddr,
     transport: Transport,
     clients: [Client; 2],
-    /// What is sent in [`Stage::Echo`], [`Stage::ChannelEcho`], [`Stage::LargeEcho`] and
-    /// [`Stage::PeerEcho`].
-    payloads: [Vec<u8>; 4],
+    /// What is sent in [`Stage::Echo`], [`Stage::ChannelEcho`], [`Stage::LargeEcho`], and in
+    /// [`Stage::PeerEcho`] to each of the relayed addresses.
+    payloads: [Vec<u8>; 5],
     stage: Stage,
     last: Stage,
     /// When the stage began.
@@ -70,6 +70,8 @@ pub struct Exchange {
     mapped: [Option<SocketAddr>; 2],
     relayed: [Option<SocketAddr>; 2],
     relayed_at: Option<IpAddr>,
+    /// The relay ports that are wished for.
+    relay_ports: [Option<u16>; 2],
     resend_at: Option<Instant>,
     /// How often each has sent the payload of the stage.
     sends: [u32; 2],
@@ -120,6 +122,7 @@ impl Exchange {
             mapped: [None; 2],
             relayed: [None; 2],
             relayed_at: target.relayed_at,
+            relay_ports: target.relay_ports,
             resend_at: None,
             sends: [0; 2],
             outbox: VecDeque::new(),
@@ -196,8 +199,8 @@ impl Exchange {
         }
         let (stage, server, transport) = (self.stage, self.server, self.transport);
         let failure = |cause| {
-            let before = self.timings.clone();
-            Failure { stage, server, transport, before, cause: Box::new(cause) }
+            let (before, outside) = (self.timings.clone(), self.seen_outside(&cause));
+            Failure { stage, server, transport, before, outside, cause: Box::new(cause) }
         };
         self.result.clone().map(|result| result.map_err(failure))
     }
@@ -212,16 +215,19 @@ impl Exchange {
             Stage::Binding => self.clients.iter_mut().for_each(|client| client.binding(now)),
             Stage::Allocate => {
                 // The default is IPv4, on an IPv6 listener too (RFC 8656, section 7.2).
-                let family = self.server.is_ipv6().then_some(Family::V6);
-                self.ask(now, |client, _| client.allocate(now, None, family));
+                let (family, ports) =
+                    (self.server.is_ipv6().then_some(Family::V6), self.relay_ports);
+                self.ask(now, |client, side, _| {
+                    client.allocate_at(now, None, family, ports[side as usize])
+                });
             }
             Stage::Permission => {
-                self.ask(now, |client, peer| client.create_permission(now, peer));
+                self.ask(now, |client, _, peer| client.create_permission(now, peer));
             }
             Stage::ChannelBind => {
-                self.ask(now, |client, peer| client.bind_channel(now, peer).map(|_| ()));
+                self.ask(now, |client, _, peer| client.bind_channel(now, peer).map(|_| ()));
             }
-            Stage::Refresh => self.ask(now, |client, _| client.refresh(now, None)),
+            Stage::Refresh => self.ask(now, |client, _, _| client.refresh(now, None)),
             Stage::Echo | Stage::ChannelEcho | Stage::LargeEcho => {
                 self.sends = [0; 2];
                 self.send_payload(now, Side::A);
@@ -235,11 +241,11 @@ impl Exchange {
     fn ask(
         &mut self,
         now: Instant,
-        ask: impl Fn(&mut Client, SocketAddr) -> Result<(), ClientError>,
+        ask: impl Fn(&mut Client, Side, SocketAddr) -> Result<(), ClientError>,
     ) {
         for side in Side::BOTH {
             let peer = self.relayed[side.other() as usize].unwrap_or(self.server);
-            if let Err(error) = ask(&mut self.clients[side as usize], peer) {
+            if let Err(error) = ask(&mut self.clients[side as usize], side, peer) {
                 self.finish(now, Err(error.into()));
             }
         }
@@ -288,6 +294,7 @@ impl Exchange {
             transport: self.transport,
             mapped: [mapped_a, mapped_b],
             relayed,
+            outside: self.tried_outside().collect(),
             stages: self.timings.clone(),
         })
     }
@@ -366,14 +373,14 @@ impl Exchange {
 
 /// The payloads.
 impl Exchange {
-    /// What is sent in this stage, and what was before: copies of that may still arrive.
+    /// What is sent in this stage from client to client.
     fn current_payload(&self) -> Option<&[u8]> {
         match self.stage {
             Stage::Echo => Some(&self.payloads[0]),
             Stage::ChannelEcho => Some(&self.payloads[1]),
             Stage::LargeEcho => Some(&self.payloads[2]),
-            Stage::PeerEcho => Some(&self.payloads[3]),
             Stage::Connect
+            | Stage::PeerEcho
             | Stage::Refresh
             | Stage::PeerPermission
             | Stage::Binding
@@ -395,19 +402,19 @@ impl Exchange {
         if side == Side::A {
             self.resend_at = Some(now + RESEND_EVERY);
         }
-        if let Some(peer) = self.relayed[side.other() as usize] {
-            self.send_to(now, side, peer);
+        let payload = self.current_payload().map(<[u8]>::to_vec);
+        if let (Some(peer), Some(payload)) = (self.relayed[side.other() as usize], payload) {
+            self.sends[side as usize] += 1;
+            self.send_to(now, side, peer, &payload);
         }
     }
 
-    /// Sends the payload of the stage to a peer.
-    fn send_to(&mut self, now: Instant, side: Side, peer: SocketAddr) {
-        let Some(payload) = self.current_payload().map(<[u8]>::to_vec) else { return };
+    /// Has a client send a payload to a peer.
+    fn send_to(&mut self, now: Instant, side: Side, peer: SocketAddr, payload: &[u8]) {
         let mut message = vec![0; MESSAGE_LEN];
-        match self.clients[side as usize].send(now, peer, &payload, &mut message) {
+        match self.clients[side as usize].send(now, peer, payload, &mut message) {
             Ok(len) => {
                 message.truncate(len);
-                self.sends[side as usize] += 1;
                 self.outbox.push_back((side, message));
             }
             Err(error) => self.finish(now, Err(error.into())),
@@ -424,7 +431,7 @@ impl Exchange {
         payload: &[u8],
     ) {
         if self.stage == Stage::PeerEcho {
-            return self.on_outside_data(now, peer, payload);
+            return self.on_outside_data(now, side, peer, payload);
         }
         let (Some(current), Some(expected)) =
             (self.current_payload(), self.relayed[side.other() as usize])
@@ -473,10 +480,10 @@ impl Exchange {
     /// What it means that the limit is over.
     fn overdue(&self, now: Instant) -> Cause {
         let after = now.saturating_duration_since(self.began);
-        let [a, b] = self.relayed;
-        if let (Stage::PeerEcho, Some(relayed)) = (self.stage, a) {
-            return self.outside_overdue(now, relayed);
+        if let Some(cause) = self.outside_overdue(now) {
+            return cause;
         }
+        let [a, b] = self.relayed;
         match (self.current_payload(), a, b) {
             (Some(payload), Some(a), Some(b)) => {
                 // It has arrived at B if B has sent it back.
@@ -491,12 +498,13 @@ impl Exchange {
     }
 }
 
-/// The four payloads, of what nobody can guess.
-fn payloads(first: [u8; PAYLOAD_LEN], second: [u8; PAYLOAD_LEN]) -> [Vec<u8>; 4] {
+/// The five payloads, of what nobody can guess.
+fn payloads(first: [u8; PAYLOAD_LEN], second: [u8; PAYLOAD_LEN]) -> [Vec<u8>; 5] {
     let mixed: Vec<_> = first.iter().zip(second).map(|(a, b)| a ^ b).collect();
-    let reversed = mixed.iter().rev().copied().collect();
+    let reversed: Vec<_> = mixed.iter().rev().copied().collect();
+    let inverted = reversed.iter().map(|byte| !byte).collect();
     let long = mixed.into_iter().cycle().take(LARGE_LEN).collect();
-    [first.to_vec(), second.to_vec(), long, reversed]
+    [first.to_vec(), second.to_vec(), long, reversed, inverted]
 }
 
 fn judge_failure(failure: turn_client::Failure) -> Cause {

@@ -19,6 +19,9 @@ pub struct Failure {
     pub transport: Transport,
     /// The stages before it, in their order.
     pub before: Vec<Timing>,
+    /// The relayed addresses that were tried from the prober's own machine, and whether each was
+    /// reached, there and back. Of what failed for another reason only those that were reached.
+    pub outside: Vec<(SocketAddr, bool)>,
     /// What was observed. Boxed, to keep results small.
     #[source]
     pub cause: Box<Cause>,
@@ -86,7 +89,8 @@ pub enum Cause {
         /// How often it was sent.
         sends: u32,
     },
-    /// A payload of the prober's own machine did not come through a relay port.
+    /// A payload of the prober's own machine did not come through a relay port: the first of those
+    /// that failed.
     #[error(
         "a datagram from here to relayed address {relayed} did not come through within {:.1} s, sent {sends} times; is the range of relay ports open?",
         .after.as_secs_f64()

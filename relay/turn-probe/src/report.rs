@@ -25,10 +25,10 @@ pub enum Stage {
     LargeEcho,
     /// Both allocations are refreshed, as clients do during a long call.
     Refresh,
-    /// One has a permission for the prober's own machine. A relay whose rules deny it (403) is not
+    /// Each has a permission for the prober's own machine. A relay whose rules deny it (403) is not
     /// tried any further, and has passed.
     PeerPermission,
-    /// A payload goes from the prober's own machine through a relay port, and back.
+    /// A payload goes from the prober's own machine through each of the two relay ports, and back.
     PeerEcho,
 }
 
@@ -71,6 +71,9 @@ pub struct Report {
     /// The two relayed transport addresses, between which the payloads went; none after a probe that
     /// ended before it allocated.
     pub relayed: Option<[SocketAddr; 2]>,
+    /// The relayed addresses that were tried from the prober's own machine, and whether each was
+    /// reached, there and back; all were, and none was tried where the relay's rules deny it.
+    pub outside: Vec<(SocketAddr, bool)>,
     /// The stages, in their order.
     pub stages: Vec<Timing>,
 }

@@ -40,6 +40,9 @@ pub struct Target {
     /// Where the relayed addresses are reached, when that is not where the server says: behind a 1:1
     /// NAT the server itself reaches them at its local address only.
     pub relayed_at: Option<IpAddr>,
+    /// The relay ports that the two allocations would like to have. Our relays grant that to probers,
+    /// if the ports are free; what came of it stands in the result.
+    pub relay_ports: [Option<u16>; 2],
     /// Whom to believe over TLS and DTLS.
     pub trust: Option<Trust>,
     /// Whether connections begin with a header of the PROXY protocol, as those of a load balancer
@@ -62,6 +65,7 @@ pub async fn echo(target: &Target) -> Result<Report, Failure> {
         server: target.server,
         transport: target.transport,
         before: Vec::new(),
+        outside: Vec::new(),
         cause: Box::new(cause),
     };
     let random = random().map_err(connect_failure)?;

@@ -299,6 +299,7 @@ impl Relay {
             limit: PROBE_LIMIT,
             bind: None,
             relayed_at: None,
+            relay_ports: [None; 2],
             trust: self.trust(),
             as_proxy: listener.proxy_protocol.iter().any(|range| range.contains(&from)),
         };

@@ -159,6 +159,7 @@ impl Checker {
             limit: self.limit,
             bind: None,
             relayed_at: None,
+            relay_ports: [None; 2],
             trust,
             as_proxy: false,
         })

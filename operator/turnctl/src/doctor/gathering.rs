@@ -127,6 +127,7 @@ mod tests {
             stage,
             server: address,
             transport: parsed.transport,
+            outside: Vec::new(),
             before: vec![Timing { stage: Stage::Connect, duration: Duration::from_secs(1) }],
             cause: Box::new(cause),
         };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::task::JoinSet;
-use turn_probe::{Cause, Failure, Report, Stage, Target, echo};
+use turn_probe::{Target, echo};
 
 use super::findings::{Check, Outcome, Ports};
 
@@ -32,39 +32,12 @@ impl Ports {
     }
 }
 
-/// The relay port that was tried from here, and whether it is open.
-pub(super) fn tried(outcome: &Outcome) -> Option<(SocketAddr, bool)> {
+/// The relay ports that were tried from here, and whether each is open.
+pub(super) fn tried(outcome: &Outcome) -> &[(SocketAddr, bool)] {
     match outcome {
-        Outcome::Works(report) => of_report(report),
-        Outcome::Failed(failure) => of_failure(failure),
-        Outcome::Unusable(_) | Outcome::Unresolved(_) | Outcome::NoRoute => None,
-    }
-}
-
-fn of_report(report: &Report) -> Option<(SocketAddr, bool)> {
-    let is_tried = report.stages.iter().any(|timing| timing.stage == Stage::PeerEcho);
-    report.relayed.filter(|_| is_tried).map(|[relayed, _]| (relayed, true))
-}
-
-const fn of_failure(failure: &Failure) -> Option<(SocketAddr, bool)> {
-    match *failure.cause {
-        Cause::NotFromOutside { relayed, .. } | Cause::NotToOutside { relayed, .. } => {
-            Some((relayed, false))
-        }
-        Cause::Io { .. }
-        | Cause::Silence(_)
-        | Cause::Closed
-        | Cause::Handshake(_)
-        | Cause::Certificate(..)
-        | Cause::NotTurn
-        | Cause::Answer(_)
-        | Cause::Alternate(_)
-        | Cause::Ended(_)
-        | Cause::NotRelayed { .. }
-        | Cause::WrongPayload { .. }
-        | Cause::WrongPeer { .. }
-        | Cause::NotThroughChannel(_)
-        | Cause::Client(_) => None,
+        Outcome::Works(report) => &report.outside,
+        Outcome::Failed(failure) => &failure.outside,
+        Outcome::Unusable(_) | Outcome::Unresolved(_) | Outcome::NoRoute => &[],
     }
 }
 
@@ -75,9 +48,9 @@ async fn try_some(target: &Target) -> Vec<(SocketAddr, bool)> {
         let target = target.clone();
         running.spawn(async move { echo(&target).await });
     }
-    let tried = running.join_all().await.into_iter().filter_map(|outcome| match outcome {
-        Ok(report) => of_report(&report),
-        Err(failure) => of_failure(&failure),
+    let tried = running.join_all().await.into_iter().flat_map(|outcome| match outcome {
+        Ok(report) => report.outside,
+        Err(failure) => failure.outside,
     });
     tried.collect()
 }
@@ -90,9 +63,10 @@ pub(super) async fn sample(
 ) -> BTreeMap<IpAddr, Ports> {
     let mut seen = BTreeMap::<IpAddr, (Ports, &Target)>::new();
     for (check, target) in checks.iter().zip(targets) {
-        if let (Some((relayed, is_open)), Some(target)) = (tried(&check.outcome), target) {
+        let Some(target) = target else { continue };
+        for (relayed, is_open) in tried(&check.outcome) {
             let (ports, _) = seen.entry(relayed.ip()).or_insert((Ports::default(), target));
-            ports.see(relayed.port(), is_open);
+            ports.see(relayed.port(), *is_open);
         }
     }
     let mut all = BTreeMap::new();

@@ -88,7 +88,7 @@ pub(super) fn of(check: &Check, findings: &Findings, now: Timestamp) -> Option<V
 
 /// A relay some of whose ports are open, and some not: calls fail now and then.
 fn partly_closed(check: &Check, findings: &Findings) -> Option<Verdict> {
-    let (relayed, _) = relay_ports::tried(&check.outcome)?;
+    let (relayed, _) = relay_ports::tried(&check.outcome).first()?;
     let ports = findings.relay_ports.get(&relayed.ip())?;
     let Ports { open, closed } = ports;
     if open.is_empty() || closed.is_empty() {
@@ -323,7 +323,7 @@ pub(super) fn advice(checks: &[Check], now: Timestamp) -> Vec<Advice> {
 /// A relay that would not relay to this machine.
 fn denied(check: &Check) -> Option<(String, &'static str)> {
     let Outcome::Works(report) = &check.outcome else { return None };
-    let is_tried = relay_ports::tried(&check.outcome).is_some();
+    let is_tried = !relay_ports::tried(&check.outcome).is_empty();
     (report.relayed.is_some() && !is_tried).then(|| {
         let says = format!(
             "the relay denies {} as a peer (403), so its relay ports were not tried from here",
@@ -368,7 +368,8 @@ mod tests {
         let server = ([192, 0, 2, 1], 3478).into();
         let cause = Box::new(Cause::Silence(Duration::from_secs(10)));
         let (stage, transport) = (Stage::Binding, Transport::Udp);
-        let failure = Failure { stage, server, transport, before: Vec::new(), cause };
+        let (before, outside) = (Vec::new(), Vec::new());
+        let failure = Failure { stage, server, transport, before, outside, cause };
         let check = Check {
             url: url.to_owned(),
             username: Some(format!("{expiry}:alice")),

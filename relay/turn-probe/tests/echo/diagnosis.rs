@@ -27,6 +27,7 @@ pub(crate) fn target(server: SocketAddr, transport: Transport) -> Target {
         limit: LIMIT,
         bind: None,
         relayed_at: None,
+        relay_ports: [None; 2],
         trust: None,
         as_proxy: false,
     }
@@ -42,7 +43,10 @@ fn probe(flaw: Flaw) -> (Result<Report, Failure>, Relay, Duration) {
 }
 
 fn probe_until(flaw: Flaw, last: Stage) -> (Result<Report, Failure>, Relay, Duration) {
-    let target = Target { last, ..target(address("198.51.100.7:3478"), Transport::Udp) };
+    probe_for(flaw, Target { last, ..target(address("198.51.100.7:3478"), Transport::Udp) })
+}
+
+fn probe_for(flaw: Flaw, target: Target) -> (Result<Report, Failure>, Relay, Duration) {
     let outside = address("203.0.113.1:3333");
     let clients = [address("203.0.113.1:1111"), address("203.0.113.2:2222")];
     let start = Instant::now();
@@ -64,8 +68,8 @@ fn probe_until(flaw: Flaw, last: Stage) -> (Result<Report, Failure>, Relay, Dura
         }
         while let Some((relayed, payload)) = exchange.poll_outside() {
             if let Some((to, message)) = relay.handle_peer(outside, relayed, &payload) {
-                assert_eq!(to, clients[0]);
-                exchange.handle_input(now, Side::A, &message);
+                let side = if to == clients[0] { Side::A } else { Side::B };
+                exchange.handle_input(now, side, &message);
             }
         }
         if let Some(outcome) = exchange.outcome(now) {
@@ -92,6 +96,7 @@ fn a_good_relay() {
     assert_eq!(report.mapped, [address("203.0.113.1:1111"), address("203.0.113.2:2222")]);
     let relayed = [address("192.0.2.1:61000"), address("192.0.2.1:61001")];
     assert_eq!(report.relayed, Some(relayed));
+    assert_eq!(report.outside, relayed.map(|relayed| (relayed, true)));
     let stages: Vec<_> = report.stages.iter().map(|timing| timing.stage).collect();
     assert_eq!(
         stages,
@@ -164,10 +169,60 @@ fn relay_ports_that_are_closed_to_others_only() {
 }
 
 #[test]
+fn of_two_relay_ports_the_one_that_is_closed_is_named_and_both_are_known() {
+    let relayed = [address("192.0.2.1:61000"), address("192.0.2.1:61001")];
+    let flaws = [
+        (Flaw::ClosedToOutside, [false, false], 0),
+        (Flaw::FirstClosedToOutside, [false, true], 0),
+        (Flaw::SecondClosedToOutside, [true, false], 1),
+        (Flaw::SendsNothingOut, [false, false], 0),
+        (Flaw::SecondSendsNothingOut, [true, false], 1),
+    ];
+    for (flaw, reached, named) in flaws {
+        let (outcome, relay, took) = probe(flaw);
+        let failure = outcome.expect_err("the relay has a flaw");
+        assert_eq!(failure.stage, Stage::PeerEcho);
+        let seen: Vec<_> = relayed.into_iter().zip(reached).collect();
+        assert_eq!(failure.outside, seen, "{flaw:?}");
+        let (is_out, at, sends) = named_of(&failure.cause);
+        assert_eq!((at, sends), (relayed[named], 12), "{flaw:?}");
+        let sends_nothing = [Flaw::SendsNothingOut, Flaw::SecondSendsNothingOut];
+        assert_eq!(is_out, sends_nothing.contains(&flaw), "{flaw:?}");
+        assert!(took <= LIMIT + Duration::from_millis(600), "{flaw:?} took {took:?}");
+        assert_eq!(relay.allocations(), 0);
+    }
+}
+
+/// Whether it was the way out, through which relayed address, and how often it was tried.
+fn named_of(cause: &Cause) -> (bool, SocketAddr, u32) {
+    if let Cause::NotToOutside { relayed, sends, .. } = cause {
+        return (true, *relayed, *sends);
+    }
+    let Cause::NotFromOutside { relayed, sends, .. } = cause else { panic!("{cause:?}") };
+    (false, *relayed, *sends)
+}
+
+#[test]
+fn each_allocation_wishes_for_a_relay_port_of_its_own() {
+    let target = target(address("198.51.100.7:3478"), Transport::Udp);
+    let relay_ports = [Some(61_500), None];
+    let (outcome, ..) = probe_for(Flaw::None, Target { relay_ports, ..target });
+    let relayed = outcome.expect("the relay is good").relayed;
+    assert_eq!(relayed, Some([address("192.0.2.1:61500"), address("192.0.2.1:61001")]));
+}
+
+#[test]
+fn a_failure_of_another_stage_says_nothing_of_relay_ports() {
+    let (outcome, ..) = probe(Flaw::NeverRelays);
+    assert_eq!(outcome.expect_err("the relay has a flaw").outside, []);
+}
+
+#[test]
 fn a_relay_whose_rules_deny_the_prober_as_a_peer_has_passed_what_could_be_tried() {
     let (outcome, relay, _) = probe(Flaw::DeniesOutside);
     let report = outcome.expect("the rules are the operator's");
     assert_eq!(report.stages.last().map(|timing| timing.stage), Some(Stage::Refresh));
+    assert_eq!(report.outside, []);
     assert_eq!(relay.released, 2);
 }
 

@@ -7,7 +7,8 @@ use turn_wire::{
     ChannelData, ChannelNumber, Class, ErrorCode, Kind, Message, MessageWriter, Method,
     TransactionId,
     attribute::{
-        Channel, Data, Lifetime, Nonce, Realm, XorMappedAddress, XorPeerAddress, XorRelayedAddress,
+        Channel, Data, Lifetime, Nonce, Realm, RelayPort, XorMappedAddress, XorPeerAddress,
+        XorRelayedAddress,
     },
     kind, padded,
 };
@@ -40,8 +41,13 @@ pub(crate) enum Flaw {
     DropsLong,
     /// Nothing comes through its relay ports from elsewhere.
     ClosedToOutside,
+    /// The same through its second relay port only, or its first one.
+    SecondClosedToOutside,
+    FirstClosedToOutside,
     /// It sends nothing elsewhere.
     SendsNothingOut,
+    /// The same from its second relay port only.
+    SecondSendsNothingOut,
     /// Its rules deny peers elsewhere.
     DeniesOutside,
 }
@@ -106,8 +112,11 @@ impl Relay {
         to: SocketAddr,
         payload: &[u8],
     ) -> Option<(SocketAddr, Vec<u8>)> {
+        let is_closed = self.flaw == Flaw::ClosedToOutside
+            || self.flaw == Flaw::FirstClosedToOutside && to.port() == 61_000
+            || self.flaw == Flaw::SecondClosedToOutside && to.port() == 61_001;
         let client = self.clients.iter().find(|(_, client)| client.relayed == Some(to));
-        let (client, _) = client.filter(|_| self.flaw != Flaw::ClosedToOutside)?;
+        let (client, _) = client.filter(|_| !is_closed)?;
         Some((*client, indication(from, payload)))
     }
 
@@ -121,7 +130,9 @@ impl Relay {
         let XorPeerAddress(peer) = message.get().ok()??;
         let Data(payload) = message.get().ok()??;
         let relayed = self.clients.get(&from)?.relayed?;
-        let is_elsewhere = peer.ip() != relayed.ip() && self.flaw != Flaw::SendsNothingOut;
+        let is_dropped = self.flaw == Flaw::SendsNothingOut
+            || self.flaw == Flaw::SecondSendsNothingOut && relayed.port() == 61_001;
+        let is_elsewhere = peer.ip() != relayed.ip() && !is_dropped;
         is_elsewhere.then(|| (relayed, peer, payload.to_vec()))
     }
 
@@ -163,7 +174,9 @@ impl Relay {
                 if self.flaw == Flaw::OneAllocation && self.allocated == 1 {
                     return Err(486);
                 }
-                client.relayed = Some(SocketAddr::from(([192, 0, 2, 1], 61_000 + self.allocated)));
+                let wished = request.get().ok().flatten().map(|RelayPort(port)| port);
+                let port = wished.unwrap_or(61_000 + self.allocated);
+                client.relayed = Some(SocketAddr::from(([192, 0, 2, 1], port)));
                 self.allocated += 1;
             }
             Method::REFRESH if request.get() == Ok(Some(Lifetime(0))) => {
@@ -205,7 +218,10 @@ impl Relay {
             Flaw::DropsLong => payload.len() > 1_000,
             Flaw::None
             | Flaw::ClosedToOutside
+            | Flaw::FirstClosedToOutside
+            | Flaw::SecondClosedToOutside
             | Flaw::SendsNothingOut
+            | Flaw::SecondSendsNothingOut
             | Flaw::DeniesOutside
             | Flaw::Silent
             | Flaw::SilentToAllocate

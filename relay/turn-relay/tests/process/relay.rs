@@ -278,6 +278,7 @@ impl Relay {
             limit: SOON,
             bind: None,
             relayed_at: None,
+            relay_ports: [None; 2],
             trust: Some(trust),
             as_proxy: false,
         };
