@@ -77,13 +77,13 @@ impl From<Result<Report, Failure>> for Observation {
             Ok(report) => Self {
                 fault: None,
                 says: String::new(),
-                ports: Vec::new(),
+                ports: ports(&report.outside),
                 round_trip_milliseconds: round_trip(report.stages.iter()),
             },
             Err(failure) => Self {
                 fault: Some(Fault::of(&failure)),
                 says: cut(&failure.line()),
-                ports: Vec::new(),
+                ports: ports(&failure.outside),
                 round_trip_milliseconds: round_trip(failure.before.iter()),
             },
         }

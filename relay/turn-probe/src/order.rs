@@ -87,7 +87,7 @@ impl ProbeOrder {
             server: self.server,
             transport: self.transport,
             credentials: [credentials.clone(), credentials],
-            //RP
+            relay_ports: self.relay_ports.map(Some),
             last: Stage::PeerEcho,
             limit: self.limit(),
             bind: None,

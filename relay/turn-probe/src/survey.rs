@@ -401,7 +401,8 @@ impl Survey {
             && of_all().all(|reached| reached != Some(true))
             && of_all().any(|reached| reached == Some(false));
         let answers = !seen.answered.is_empty();
-        is_suspect.then(|| if answers { Suspicion::NoneIsWhole } else { Suspicion::NothingAnswers })
+        let suspicion = if answers { Suspicion::NoneIsWhole } else { Suspicion::NothingAnswers };
+        is_suspect.then_some(suspicion)
     }
 
     fn admit(&mut self, verdict: &mut Verdict, now: Instant) {
