@@ -2,7 +2,7 @@
 //! what all vantages have seen.
 //!
 //! What is decided is `turn_probe::survey`; this carries it out. The controller tells what a fleet
-//! looks like ([`facts`]) and asks what is known of it ([`Reachability::verdict`]); when that changes,
+//! looks like ([`facts()`]) and asks what is known of it ([`Reachability::verdict`]); when that changes,
 //! it is told to look again. Of a former leader nothing is left but the pods' conditions, which is
 //! enough: what was let in stays in until it is found out not to be reached.
 
