@@ -12,7 +12,10 @@ use k8s_openapi::{
 };
 use relay_config::RawConfig;
 use tempfile::TempDir;
-use turn_api::{Addresses, CredentialsSource, TurnServer, TurnServerStatus, Validated, Workload};
+use turn_api::{
+    Addresses, CredentialsSource, TurnServer, TurnServerStatus, Validated, Workload,
+    conditions::{ConditionType, Reason},
+};
 use turn_operator::turnserver::{
     certificate::{self, CERTIFICATE_KEY, CertificateState, PRIVATE_KEY_KEY},
     credentials::{CredentialsState, SecretKeys, state},
@@ -196,6 +199,7 @@ impl Local {
         let outcome = Outcome { plan, failure: None };
         let mut status = status(&self.turn_server, &observed, &outcome, Timestamp::now());
         status.selector = None;
+        nobody_outside(&mut status);
         status
     }
 
@@ -208,5 +212,16 @@ impl Local {
         };
         secret.metadata = ObjectMeta { owner_references: Some(vec![owner]), ..secret.metadata };
         secret
+    }
+}
+
+/// What this machine finds of itself says nothing of who reaches it, and no one is waited for.
+fn nobody_outside(status: &mut TurnServerStatus) {
+    let reachable = ConditionType::Reachable.as_str();
+    for condition in status.conditions.iter_mut().filter(|found| found.type_ == reachable) {
+        Reason::NotProbed.as_str().clone_into(&mut condition.reason);
+        "turnctl up tries its relay from its own machine alone: \
+         run turnctl doctor where the clients are"
+            .clone_into(&mut condition.message);
     }
 }
