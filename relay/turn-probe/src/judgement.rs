@@ -35,6 +35,8 @@ struct Cell {
     /// Successes in a row.
     successes: u32,
     failed_at: Option<Instant>,
+    /// The first failure since the last success.
+    failing_since: Option<Instant>,
     heard_at: Option<Instant>,
     fault: Option<Fault>,
 }
@@ -52,6 +54,7 @@ impl Cell {
     fn succeed(&mut self, now: Instant) {
         self.heard_at = Some(now);
         self.failed_at = None;
+        self.failing_since = None;
         self.successes = self.successes.saturating_add(1);
         if self.successes >= 2 {
             self.reached = Some(true);
@@ -63,6 +66,7 @@ impl Cell {
         let before = self.failed_at.replace(now);
         let is_second =
             before.is_some_and(|before| now.saturating_duration_since(before) <= FAILURES_WITHIN);
+        self.failing_since.get_or_insert(now);
         self.heard_at = Some(now);
         self.successes = 0;
         if is_second || self.reached == Some(false) {
@@ -127,6 +131,10 @@ pub(crate) struct Word {
     /// None: nothing lately.
     pub(crate) reached: Option<bool>,
     pub(crate) fault: Option<Fault>,
+    /// When it was reached last, with nothing else since.
+    pub(crate) reached_at: Option<Instant>,
+    /// The first failure since.
+    pub(crate) failing_since: Option<Instant>,
 }
 
 impl Judgement {
@@ -258,7 +266,9 @@ fn range_of(subject: &Subject) -> Range {
 fn word(name: &Arc<str>, cell: &Cell, now: Instant, silence: Duration) -> Word {
     let reached = cell.at(now, silence);
     let fault = cell.fault.filter(|_| reached == Some(false));
-    Word { vantage: Arc::clone(name), reached, fault }
+    let Cell { heard_at, failing_since, .. } = *cell;
+    let reached_at = heard_at.filter(|_| reached == Some(true) && failing_since.is_none());
+    Word { vantage: Arc::clone(name), reached, fault, reached_at, failing_since }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    Transport,
     diagnosis::{self, Elsewhere, Finding, Reason, wire},
     judgement::{Judgement, SILENCE, Word},
     observation::{Fault, Observation},
@@ -17,6 +18,11 @@ use crate::{
 /// How long a relay of which nobody says anything at all waits to be let in, where failing open is
 /// allowed.
 const UNHEARD: Duration = Duration::from_secs(60);
+/// How long it takes, beyond the interval, until a fault that all relays have is known of all: two
+/// probes that are answered by nobody, and [`CONFIRM_AFTER`] between them.
+///
+/// [`CONFIRM_AFTER`]: crate::plan::CONFIRM_AFTER
+const TWO_FAILURES: Duration = Duration::from_secs(12);
 /// How often the words about an unchanged reason may change.
 const REWORD_EVERY: Duration = Duration::from_secs(60);
 
@@ -116,6 +122,8 @@ pub struct Survey {
     full: BTreeMap<Arc<str>, bool>,
     /// What was told last of each, and when.
     told: BTreeMap<Subject, (Finding, Instant)>,
+    /// What was found of each relay last.
+    before: BTreeMap<Arc<str>, RelayVerdict>,
 }
 
 impl Survey {
@@ -130,6 +138,7 @@ impl Survey {
             nodes: BTreeMap::new(),
             full: BTreeMap::new(),
             told: BTreeMap::new(),
+            before: BTreeMap::new(),
             fleet,
         };
         survey.follow(now);
@@ -154,6 +163,7 @@ impl Survey {
         self.full.retain(|name, _| names.contains(name));
         self.first_seen.retain(|name, _| names.contains(name));
         self.told.retain(|subject, _| names.contains(&subject.relay));
+        self.before.retain(|name, _| names.contains(name));
         for name in names {
             self.first_seen.entry(name).or_insert(now);
         }
@@ -216,13 +226,40 @@ impl Survey {
         let relays = self.fleet.relays.clone();
         let mut verdict =
             Verdict { broken: seen.broken.iter().cloned().collect(), ..Verdict::default() };
+        let mut times = Times::default();
         for relay in &relays {
-            let of_relay = self.judge_relay(relay, &seen, now);
+            let of_relay = self.judge_relay(relay, &seen, &mut times, now);
             verdict.relays.insert(Arc::clone(&relay.name), of_relay);
         }
         verdict.suspicion = self.suspicion(&verdict, &seen);
+        if self.fleet.fail_open && verdict.suspicion.is_none() {
+            self.hold(&mut verdict, &times, now);
+        }
         self.admit(&mut verdict, now);
+        self.before.clone_from(&verdict.relays);
         verdict
+    }
+
+    /// When all relays turn unreachable at once, one is the first of which that is known. So what is
+    /// found of a relay that was let in is held back, and what was found before stays, until the same
+    /// listener was reached at another one since, or until it would be known of all.
+    fn hold(&self, verdict: &mut Verdict, times: &Times, now: Instant) {
+        let intervals = self.fleet.vantages.iter().map(|vantage| self.plan.interval(&vantage.name));
+        let limit = intervals.max().unwrap_or_default() + TWO_FAILURES;
+        let is_new = |subject: &Subject| {
+            let since = times.failing_since.get(subject).copied().unwrap_or(now);
+            now.saturating_duration_since(since) < limit && !times.is_told_apart(subject, since)
+        };
+        let admitted = verdict.relays.iter_mut().filter(|(name, _)| self.admitted.contains(*name));
+        for (name, relay) in admitted.filter(|(_, relay)| relay.reached == Some(false)) {
+            let mut unreached = relay.subjects.iter().filter(|one| one.reached == Some(false));
+            if let Some(before) = self.before.get(name)
+                && before.reached != Some(false)
+                && unreached.all(|one| is_new(&one.subject))
+            {
+                relay.clone_from(before);
+            }
+        }
     }
 
     fn silence(&self, vantage: &str) -> Duration {
@@ -276,14 +313,37 @@ impl Survey {
         };
         let broken = by_vantage.into_iter().filter(|(_, of)| is_broken(of)).map(|(name, _)| name);
         seen.broken = broken.collect();
+        let relays = self.fleet.relays.iter();
+        let unreached = relays.filter(|relay| self.is_unreached(relay, &seen.broken, now));
+        seen.unreached = unreached.map(|relay| Arc::clone(&relay.name)).collect();
         seen
     }
 
-    fn judge_relay(&mut self, relay: &Relay, seen: &Seen, now: Instant) -> RelayVerdict {
+    /// Whether somebody does not reach a relay who is no relay.
+    fn is_unreached(&self, relay: &Relay, broken: &BTreeSet<Arc<str>>, now: Instant) -> bool {
+        let counts = |word: &Word| {
+            word.reached == Some(false)
+                && !broken.contains(&word.vantage)
+                && !self.first_seen.contains_key(&word.vantage)
+                && self.nodes.get(&word.vantage) != Some(&relay.node)
+        };
+        self.subjects_of(relay).any(|subject| {
+            let (words, range) = (self.words(&subject, now), self.range_words(&subject, now));
+            words.iter().chain(&range).any(counts)
+        })
+    }
+
+    fn judge_relay(
+        &mut self,
+        relay: &Relay,
+        seen: &Seen,
+        times: &mut Times,
+        now: Instant,
+    ) -> RelayVerdict {
         let subjects: Vec<_> = self.subjects_of(relay).collect();
         let subjects: Vec<_> = subjects
             .into_iter()
-            .map(|subject| self.judge_subject(relay, subject, seen, now))
+            .map(|subject| self.judge_subject(relay, subject, seen, times, now))
             .collect();
         let reached = if subjects.iter().any(|one| one.reached == Some(false)) {
             Some(false)
@@ -308,10 +368,12 @@ impl Survey {
         relay: &Relay,
         subject: Subject,
         seen: &Seen,
+        times: &mut Times,
         now: Instant,
     ) -> SubjectVerdict {
-        let listener = self.vote(relay, self.words(&subject, now), &seen.broken);
-        let range = self.vote(relay, self.range_words(&subject, now), &seen.broken);
+        let listener = self.vote(relay, self.words(&subject, now), seen);
+        let range = self.vote(relay, self.range_words(&subject, now), seen);
+        times.note(&subject, &listener, &range);
         let reached = match (listener.reached, range.reached) {
             (Some(true), Some(true)) => Some(true),
             (Some(false), _) | (_, Some(false)) => Some(false),
@@ -338,12 +400,20 @@ impl Survey {
 
     /// Counts what the vantages say. Who shares the relay's node goes through no firewall in front of
     /// it: its good word counts only where there is no other, and its bad one never (a node need not
-    /// reach itself through its public address).
-    fn vote(&self, relay: &Relay, words: Vec<Word>, broken: &BTreeSet<Arc<str>>) -> Vote {
+    /// reach itself through its public address). And where a relay that is itself not reached
+    /// speaks against another, and somebody else for it, what closes the first is what it sees.
+    fn vote(&self, relay: &Relay, words: Vec<Word>, seen: &Seen) -> Vote {
         let is_beside = |name: &Arc<str>| self.nodes.get(name) == Some(&relay.node);
-        let words =
-            words.into_iter().filter(|w| w.reached.is_some() && !broken.contains(&w.vantage));
-        let (beside, others): (Vec<_>, Vec<_>) = words.partition(|word| is_beside(&word.vantage));
+        let is_unreached = |name: &Arc<str>| seen.unreached.contains(name);
+        let counts = |word: &Word| word.reached.is_some() && !seen.broken.contains(&word.vantage);
+        let words = words.into_iter().filter(counts);
+        let (beside, mut others): (Vec<_>, Vec<_>) =
+            words.partition(|word| is_beside(&word.vantage));
+        let is_reached =
+            others.iter().any(|word| word.reached == Some(true) && !is_unreached(&word.vantage));
+        if is_reached {
+            others.retain(|word| word.reached == Some(true) || !is_unreached(&word.vantage));
+        }
         let needed = self.fleet.min_vantages.min(others.len()).max(1);
         let only_beside = others.is_empty();
         let (good, bad): (Vec<_>, Vec<_>) =
@@ -359,7 +429,14 @@ impl Survey {
         let by = beside.into_iter().filter(|word| word.reached == Some(true));
         for_it.extend(by.map(|word| word.vantage));
         let fault = bad.iter().filter_map(|word| word.fault).max();
-        Vote { reached, fault, for_it, against: bad.into_iter().map(|word| word.vantage).collect() }
+        Vote {
+            reached,
+            fault,
+            reached_at: good.iter().filter_map(|word| word.reached_at).max(),
+            failing_since: bad.iter().filter_map(|word| word.failing_since).min(),
+            for_it,
+            against: bad.into_iter().map(|word| word.vantage).collect(),
+        }
     }
 
     fn of_listener(&self, subject: &Subject, fault: Fault, seen: &Seen) -> Finding {
@@ -438,6 +515,37 @@ struct Seen {
     wires: BTreeSet<&'static str>,
     /// The vantages that reach no listener of any of several relays, although others do.
     broken: BTreeSet<Arc<str>>,
+    /// The relays that somebody does not reach who is no relay.
+    unreached: BTreeSet<Arc<str>>,
+}
+
+/// When things were reached, and since when they are not.
+#[derive(Debug, Default)]
+struct Times {
+    failing_since: BTreeMap<Subject, Instant>,
+    /// By the listener's name and transport: when it was reached last, at which relay.
+    reached_at: BTreeMap<(Arc<str>, Transport), BTreeMap<Arc<str>, Instant>>,
+}
+
+impl Times {
+    fn note(&mut self, subject: &Subject, listener: &Vote, range: &Vote) {
+        let since = [listener, range].map(|vote| vote.failing_since);
+        if let Some(since) = since.into_iter().flatten().min() {
+            self.failing_since.insert(subject.clone(), since);
+        }
+        if let (Some(listener), Some(range)) = (listener.reached_at, range.reached_at) {
+            let key = (Arc::clone(&subject.listener), subject.transport);
+            let relays = self.reached_at.entry(key).or_default();
+            relays.insert(Arc::clone(&subject.relay), listener.min(range));
+        }
+    }
+
+    /// Whether the same listener was reached at another relay, since this one is not.
+    fn is_told_apart(&self, subject: &Subject, since: Instant) -> bool {
+        let key = (Arc::clone(&subject.listener), subject.transport);
+        let relays = self.reached_at.get(&key).into_iter().flatten();
+        relays.into_iter().any(|(relay, at)| *relay != subject.relay && *at >= since)
+    }
 }
 
 /// What the vantages say together.
@@ -445,6 +553,8 @@ struct Vote {
     reached: Option<bool>,
     /// What the worst of those sees that do not reach it.
     fault: Option<Fault>,
+    reached_at: Option<Instant>,
+    failing_since: Option<Instant>,
     for_it: Vec<Arc<str>>,
     against: Vec<Arc<str>>,
 }

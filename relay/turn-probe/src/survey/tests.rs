@@ -10,6 +10,8 @@ struct Scene {
     survey: Survey,
     fleet: Fleet,
     now: Instant,
+    /// The relays that were let out again at any time.
+    let_out: BTreeSet<Arc<str>>,
 }
 
 fn vantage(name: &str, kind: VantageKind, node: Option<&str>) -> Vantage {
@@ -51,7 +53,7 @@ fn inside() -> Vec<Vantage> {
 impl Scene {
     fn new(fleet: Fleet) -> Self {
         let now = Instant::now();
-        Self { survey: Survey::new(fleet.clone(), now), fleet, now }
+        Self { survey: Survey::new(fleet.clone(), now), fleet, now, let_out: BTreeSet::new() }
     }
 
     /// Lets time go by, with probes that see what `world` says; of the first relay, the ports below
@@ -68,6 +70,9 @@ impl Scene {
                     assert_eq!(taken, Ok(()), "{observation:?}");
                 }
             }
+            let were = self.survey.admitted.clone();
+            self.survey.judge(self.now);
+            self.let_out.extend(were.difference(&self.survey.admitted).cloned());
         }
         self.survey.judge(self.now)
     }
@@ -160,10 +165,44 @@ fn when_everything_is_unreachable_at_once_relays_stay_in_and_the_vantages_are_su
     let verdict = scene.pass(40, 0, &|_, _, _| Some(Fault::Silence));
     assert_eq!(verdict.suspicion, Some(Suspicion::NothingAnswers));
     assert_eq!(admitted(&verdict), [true; 3]);
+    assert!(scene.let_out.is_empty(), "for a while: {:?}", scene.let_out);
     let mut strict = Scene::new(Fleet { fail_open: false, ..fleet(3, outside()) });
     strict.pass(20, 0, &all_well);
     let verdict = strict.pass(40, 0, &|_, _, _| Some(Fault::Silence));
     assert_eq!(admitted(&verdict), [false; 3]);
+}
+
+#[test]
+fn nobody_is_let_out_on_the_way_to_knowing_that_all_are_unreachable() {
+    for over in [Transport::Udp, Transport::Tcp] {
+        let mut scene = Scene::new(fleet(2, inside()));
+        scene.pass(20, 0, &all_well);
+        // The operator goes to the relay beside it through no firewall.
+        let world = |from: &str, relay: &str, transport| {
+            let is_beside = from == "operator" && relay == "relay-1";
+            (!is_beside && transport == over).then_some(Fault::Silence)
+        };
+        let verdict = scene.pass(60, 0, &world);
+        assert_eq!(verdict.suspicion, Some(Suspicion::NoneIsWhole), "{over}");
+        assert!(scene.let_out.is_empty(), "{over}: {:?}", scene.let_out);
+    }
+}
+
+/// What is dropped between two relays says not yet which of them is closed; whoever reaches one does.
+#[test]
+fn a_relay_that_is_not_reached_is_no_witness_against_one_that_others_reach() {
+    let mut scene = Scene::new(fleet(2, [outside(), inside()].concat()));
+    scene.pass(20, 0, &all_well);
+    let world = |from: &str, relay: &str, _| {
+        let crosses = (from == "relay-2") != (relay == "relay-2");
+        crosses.then_some(Fault::LongPackets)
+    };
+    let verdict = scene.pass(30, 0, &world);
+    assert_eq!(admitted(&verdict), [true, false], "{verdict:#?}");
+    assert_eq!(verdict.reason("relay-2"), Some(Reason::PathMTUTooSmall));
+    assert_eq!(verdict.suspicion, None);
+    let of_other = &verdict.relays["relay-1"];
+    assert_eq!(of_other.reached, Some(true));
 }
 
 #[test]
