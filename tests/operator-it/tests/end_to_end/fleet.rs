@@ -105,6 +105,39 @@ spec:
     )
 }
 
+/// [`edge`] with a listener for TLS beside UDP and TCP, on port 5349, and a certificate for the
+/// addresses of its nodes.
+///
+/// # Errors
+/// As [`edge`].
+pub(crate) fn edge_with_tls(cluster: &Cluster) -> Result<TurnServer> {
+    operator(cluster)?;
+    namespace(cluster, MEDIA)?;
+    let addresses = cluster.nodes().iter().map(|node| node.address().to_string());
+    let certificate = rcgen::generate_simple_self_signed(addresses.collect::<Vec<_>>())?;
+    let secret = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": "edge-tls", "namespace": MEDIA},
+        "stringData": {
+            "tls.crt": certificate.cert.pem(),
+            "tls.key": certificate.signing_key.serialize_pem(),
+        },
+    });
+    cluster.apply(&secret.to_string())?;
+    let more = "  listeners:
+  - {name: udp, protocol: UDP, port: 3478}
+  - {name: tcp, protocol: TCP, port: 3478}
+  - {name: tls, protocol: TLS, port: 5349}
+  tls: {secretRef: {name: edge-tls}}
+";
+    let client = cluster.client_host("client")?.address();
+    let peers = format!("{}, {client}/32", allowed_peers(cluster)?);
+    cluster.apply(&edge_manifest(&peers, more))?;
+    wait_ready(cluster, EDGE)
+}
+
 /// How long a relay that ends may wait for its clients.
 pub(crate) const DRAIN_SECONDS: u64 = 45;
 

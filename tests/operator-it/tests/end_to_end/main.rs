@@ -10,6 +10,7 @@ mod doctor;
 mod draining;
 mod fleet;
 mod harness;
+mod incident;
 mod operator_death;
 mod refusals;
 mod relaying;
@@ -50,6 +51,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(chart::install_trials());
     trials.extend(relaying::trials());
     trials.extend(doctor::trials());
+    trials.extend(incident::trials());
     trials.extend(children::trials());
     trials.extend(refusals::trials());
     trials.extend(conflicts::trials());

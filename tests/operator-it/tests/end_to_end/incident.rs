@@ -1,0 +1,250 @@
+//! The incident that Turnpike exists for: a port of one relay is closed to those outside, and nothing
+//! says so. Here it is said, within the time that is promised, and nobody is sent there.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use cluster::{Cluster, Node, deadline};
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::{
+    NODES,
+    fleet::{self, EDGE, Relay, TurnServer, text},
+    on_cluster,
+};
+
+/// From the fault to the condition, and from its end to all being back.
+const FOUND_WITHIN: Duration = Duration::from_secs(30);
+const BACK_WITHIN: Duration = Duration::from_secs(60);
+
+/// The condition of a relay's pod.
+const REACHABLE: &str = "turnpike.dev/Reachable";
+
+/// The relay ports unless the resource names others.
+const RANGE: &str = "61000-65535";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        on_cluster(
+            "incident::what_is_closed_is_named_and_not_advertised",
+            NODES,
+            named_and_not_advertised,
+        ),
+        on_cluster("incident::a_cut_of_everything_leaves_the_fleet_ready", NODES, fails_open),
+    ]
+}
+
+/// What is dropped on one node, and what is to be said of it.
+struct Fault {
+    drops: &'static str,
+    reasons: &'static [&'static str],
+    /// What the message must hold: the rule that would mend it, but for its address.
+    remedy: String,
+}
+
+fn faults() -> Vec<Fault> {
+    let open = |what: &str| format!("{what} accept");
+    let range = || open(&format!("udp dport {RANGE}"));
+    vec![
+        Fault {
+            drops: "udp dport 3478",
+            reasons: &["ListenerPortBlocked"],
+            remedy: open("udp dport 3478"),
+        },
+        Fault { drops: "udp dport 61000-65535", reasons: &["RelayRangeBlocked"], remedy: range() },
+        Fault {
+            drops: "udp dport 61000-63267",
+            reasons: &["RelayRangePartiallyBlocked", "RelayRangeBlocked"],
+            remedy: range(),
+        },
+        Fault {
+            drops: "tcp dport 5349",
+            reasons: &["ListenerPortBlocked"],
+            remedy: open("tcp dport 5349"),
+        },
+        Fault { drops: "", reasons: &["ListenerPortBlocked"], remedy: open("dport 3478") },
+        Fault {
+            drops: "meta length > 1228",
+            reasons: &["PathMTUTooSmall"],
+            remedy: "packets of 1,280 bytes".to_owned(),
+        },
+    ]
+}
+
+fn named_and_not_advertised(cluster: &Cluster) -> Result<()> {
+    let incident = Incident::prepare(cluster)?;
+    for fault in faults() {
+        let what = if fault.drops.is_empty() { "everything" } else { fault.drops };
+        incident.replay(&fault).with_context(|| format!("dropped: {what}"))?;
+    }
+    Ok(())
+}
+
+/// Two relays that are reached, and which of them is to be closed.
+struct Incident<'a> {
+    cluster: &'a Cluster,
+    node: &'a Node,
+    closed: Relay,
+    other: Relay,
+    /// From where packets are dropped: all that are not the node's own, and not the control plane.
+    sources: String,
+}
+
+impl<'a> Incident<'a> {
+    fn prepare(cluster: &'a Cluster) -> Result<Self> {
+        fleet::edge_with_tls(cluster)?;
+        let server = wait_whole(cluster)?;
+        // Whoever probes from the closed node would be cut off itself.
+        let leader = leaders_node(cluster)?;
+        let [first, second] = <[Relay; 2]>::try_from(server.relays())
+            .map_err(|relays| anyhow::anyhow!("not two relays: {relays:?}"))?;
+        let (closed, other) = if first.node == leader { (second, first) } else { (first, second) };
+        let node = cluster.nodes().iter().find(|node| node.name() == closed.node);
+        let client = cluster.client_host("client")?.address();
+        let sources = format!("{{ {client}, {} }}", other.address);
+        Ok(Self { cluster, node: node.context("no such node")?, closed, other, sources })
+    }
+
+    fn replay(&self, fault: &Fault) -> Result<()> {
+        let other_before = self.condition(&self.other)?;
+        let cut = cut(self.node, &format!("ip saddr {} {} drop", self.sources, fault.drops))?;
+        let begun = Instant::now();
+        deadline::until("the relay to be found out", FOUND_WITHIN, || {
+            self.is_told(fault).map(Some)
+        })?;
+        let told = begun.elapsed();
+        let other_now = self.condition(&self.other)?;
+        ensure!(other_now == other_before, "the other relay: {other_now:#}");
+        drop(cut);
+        let mended = Instant::now();
+        deadline::until("all to be back", BACK_WITHIN, || {
+            ensure!(text(&self.condition(&self.closed)?, "/status") == "True", "not yet");
+            whole(&TurnServer::get(self.cluster, EDGE)?).map(Some)
+        })?;
+        let other_now = self.condition(&self.other)?;
+        ensure!(other_now == other_before, "the other relay: {other_now:#}");
+        let drops = if fault.drops.is_empty() { "everything" } else { fault.drops };
+        println!(
+            "{drops:<22} dropped: named after {:>4.1} s, back after {:>4.1} s",
+            told.as_secs_f64(),
+            mended.elapsed().as_secs_f64()
+        );
+        Ok(())
+    }
+
+    fn is_told(&self, fault: &Fault) -> Result<()> {
+        let condition = self.condition(&self.closed)?;
+        ensure!(text(&condition, "/status") == "False", "{condition:#}");
+        let (reason, message) = (text(&condition, "/reason"), text(&condition, "/message"));
+        ensure!(fault.reasons.contains(&reason), "another reason: {condition:#}");
+        ensure!(message.contains(&fault.remedy), "no {:?}: {condition:#}", fault.remedy);
+        let server = TurnServer::get(self.cluster, EDGE)?;
+        let reachable = server.condition("Reachable").context("no condition Reachable")?;
+        ensure!(reachable.0 == "False" && reachable.1 == reason, "{reachable:?}");
+        ensure!(server.is("Ready", "False"), "Ready in spite of it");
+        ensure!(server.is("Degraded", "False"), "Degraded: {:?}", server.condition("Degraded"));
+        // A relay that is not Ready gets no clients at all.
+        let urls = urls(&server);
+        let of = |relay: &Relay| {
+            let address = relay.address.to_string();
+            urls.iter().filter(|url| url.contains(&format!(":{address}:"))).count()
+        };
+        ensure!((of(&self.closed), of(&self.other)) == (0, 3), "advertised: {urls:?}");
+        Ok(())
+    }
+
+    fn condition(&self, relay: &Relay) -> Result<Value> {
+        let pod = fleet::get(self.cluster, "pod", &relay.pod)?;
+        let conditions = pod["status"]["conditions"].as_array().context("no conditions")?;
+        let found = conditions.iter().find(|condition| condition["type"] == REACHABLE);
+        found.cloned().with_context(|| format!("pod {} has no such condition", relay.pod))
+    }
+}
+
+/// Nobody reaches anybody: then it is not the relays that are taken for broken.
+fn fails_open(cluster: &Cluster) -> Result<()> {
+    fleet::edge_with_tls(cluster)?;
+    let before = urls(&wait_whole(cluster)?);
+    // From the other nodes, their pods and hosts: what the kubelets and the control plane need stays.
+    let addresses: Vec<_> = cluster.nodes().iter().map(|node| node.address().to_string()).collect();
+    let mut cuts = Vec::new();
+    for node in cluster.nodes() {
+        let sources = addresses.iter().filter(|address| **address != node.address().to_string());
+        let sources: Vec<_> = sources.map(String::as_str).collect();
+        // The operator's pod is on one of the nodes, and goes to that one's relay through no link.
+        let ports = "udp dport { 3478, 61000-65535 } drop; tcp dport { 3478, 5349 } drop";
+        let mut rules = Vec::new();
+        for rule in ports.split("; ") {
+            rules.push(format!("ip saddr {{ {} }} {rule}", sources.join(", ")));
+            rules.push(format!("ip saddr 10.0.0.0/8 iifname != {{ eth0, lo }} {rule}"));
+        }
+        cuts.push(cut(node, &rules.join("\n"))?);
+    }
+    let limit = FOUND_WITHIN + FOUND_WITHIN;
+    deadline::until("the vantages to be suspected", limit, || {
+        let server = TurnServer::get(cluster, EDGE)?;
+        let degraded = server.condition("Degraded").context("no condition Degraded")?;
+        ensure!(degraded.0 == "True" && degraded.1 == "VantageBroken", "{degraded:?}");
+        ensure!(server.is("Ready", "True"), "not Ready: {:?}", server.condition("Ready"));
+        ensure!(urls(&server) == before, "other URLs: {:?}", urls(&server));
+        Ok(Some(()))
+    })?;
+    drop(cuts);
+    wait_whole(cluster).map(drop)
+}
+
+/// A rule of a node's firewall, until it is dropped.
+struct Cut<'a>(&'a Node);
+
+fn cut<'a>(node: &'a Node, rules: &str) -> Result<Cut<'a>> {
+    node.nft(&format!(
+        "table ip incident {{\nchain input {{\ntype filter hook input priority filter\n{rules}\n}}\n}}"
+    ))?;
+    Ok(Cut(node))
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.nft("delete table ip incident") {
+            eprintln!("a rule is left on {}: {error:#}", self.0.name());
+        }
+    }
+}
+
+/// Waits until every relay is reached, and everything is advertised.
+fn wait_whole(cluster: &Cluster) -> Result<TurnServer> {
+    deadline::until("every relay to be reached", fleet::CONVERGE_LIMIT, || {
+        let server = TurnServer::get(cluster, EDGE)?;
+        whole(&server)?;
+        Ok(Some(server))
+    })
+}
+
+fn whole(server: &TurnServer) -> Result<()> {
+    for (kind, status) in [("Ready", "True"), ("Reachable", "True"), ("Degraded", "False")] {
+        ensure!(server.is(kind, status), "{kind}: {:?}", server.condition(kind));
+    }
+    ensure!(urls(server).len() == 6, "advertised: {:?}", urls(server));
+    Ok(())
+}
+
+/// What clients are told.
+fn urls(server: &TurnServer) -> BTreeSet<String> {
+    let urls = server.object["status"]["urls"].as_array().into_iter().flatten();
+    urls.filter_map(|url| Some(url.as_str()?.to_owned())).collect()
+}
+
+/// The node of the operator that leads.
+fn leaders_node(cluster: &Cluster) -> Result<String> {
+    let system = ["--namespace", fleet::SYSTEM, "--output"];
+    let get = |kind: &str, name: &str, field: &str| {
+        let field = format!("jsonpath={{{field}}}");
+        cluster.kubectl(&[&["get", kind, name], &system[..], &[&field]].concat())
+    };
+    let leader = get("lease", fleet::OPERATOR, ".spec.holderIdentity")?;
+    get("pod", &leader, ".spec.nodeName")
+}
