@@ -13,6 +13,7 @@ mod listeners;
 mod log;
 mod mobility;
 mod mount;
+mod probing;
 mod proxy;
 mod relay;
 mod rotation;

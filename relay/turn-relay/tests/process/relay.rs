@@ -125,6 +125,12 @@ pub(crate) fn refused(text: &str) -> Output {
     program(&path).output().expect("it runs")
 }
 
+/// Tries a relay.
+pub(crate) fn probe(target: &Target) -> Result<Report, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(echo(target))
+}
+
 impl Relay {
     /// Starts a relay with more lines of configuration, and waits until it is ready.
     pub(crate) fn start(more: &str) -> Self {
@@ -266,11 +272,21 @@ impl Relay {
         &self,
         server: SocketAddr,
         transport: Transport,
-        (name, password): (&str, &str),
+        user: (&str, &str),
     ) -> Result<Report, Failure> {
+        probe(&self.target(server, transport, user))
+    }
+
+    /// What relaying through it tries, as somebody with a password.
+    pub(crate) fn target(
+        &self,
+        server: SocketAddr,
+        transport: Transport,
+        (name, password): (&str, &str),
+    ) -> Target {
         let credentials = Credentials::new(name.to_owned(), password.to_owned()).expect("short");
         let trust = Trust::exactly(self.certificate().der.clone()).expect("cryptography");
-        let target = Target {
+        Target {
             last: turn_probe::Stage::Refresh,
             server,
             transport,
@@ -281,9 +297,7 @@ impl Relay {
             relay_ports: [None; 2],
             trust: Some(trust),
             as_proxy: false,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("a runtime").block_on(echo(&target))
+        }
     }
 
     pub(crate) fn signal(&self, name: &str) {
