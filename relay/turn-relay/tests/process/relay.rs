@@ -222,16 +222,37 @@ impl Relay {
 
     /// The status code and the body of a page; zero when the port is not open.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        let page = || {
-            let mut stream = TcpStream::connect((LOOPBACK, self.files.admin)).ok()?;
-            write!(stream, "GET {path} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\r\n")
-                .ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).ok()?;
-            let (head, body) = answer.split_once("\r\n\r\n")?;
-            Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-        };
-        page().unwrap_or_default()
+        self.ask("GET", path, &[], "").unwrap_or_default()
+    }
+
+    /// The status code and the body of the answer to a request with JSON.
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        let headers = [headers, &[("content-type", "application/json")]].concat();
+        self.ask("POST", path, &headers, body).expect("it is ready, and answers")
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect((LOOPBACK, self.files.admin)).ok()?;
+        let headers: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let len = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: relay\r\nconnection: close\r\n\
+             content-length: {len}\r\n{headers}\r\n"
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        // Who refuses early does not read it all.
+        let _unread = stream.write_all(body.as_bytes());
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
     /// The value of a metric, by its name with its labels.
