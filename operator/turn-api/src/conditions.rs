@@ -127,14 +127,10 @@ names! {
         TLSInterceptedOrMisconfigured,
         /// The relay's addresses are not those that clients are told: something translates them.
         AddressMismatch,
-        /// The relay is reached, but not by itself and its own node through its public address.
-        HairpinUnsupported,
         /// The relay is reached over IPv4 and not over IPv6.
         IPv6Unreachable,
         /// Long packets do not arrive, short ones do.
         PathMTUTooSmall,
-        /// Many packets are lost on the way.
-        HighLoss,
         /// The relay does not take credentials that the operator has minted.
         CredentialsRejected,
         /// The relay does not take them because its clock is another one.
