@@ -12,9 +12,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
 /// The programs that tests start.
-const PROGRAMS: [&str; 2] = ["turnctl", "turn-relay"];
+const PROGRAMS: [&str; 3] = ["turnctl", "turn-relay", "browser"];
 
-/// Where `turnctl` or `turn-relay` is.
+/// Where one of them is.
 ///
 /// # Errors
 /// When they do not build, or there is no program of the name.
@@ -33,7 +33,7 @@ fn build() -> Result<BTreeMap<String, PathBuf>> {
         .args(PROGRAMS.iter().flat_map(|program| ["--bin", program]))
         .stderr(Stdio::inherit())
         .output()?;
-    ensure!(built.status.success(), "{} do not build", PROGRAMS.join(" and "));
+    ensure!(built.status.success(), "{} do not build", PROGRAMS.join(", "));
     let messages = String::from_utf8(built.stdout)?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(messages.filter_map(|message| executable(&message)).collect())
