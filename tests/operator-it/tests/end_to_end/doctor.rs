@@ -13,7 +13,7 @@ use cluster::Cluster;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::{NODES, fleet, on_cluster};
+use crate::{NODES, caller, fleet, on_cluster};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![on_cluster(
@@ -37,7 +37,7 @@ fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
     let closed = cluster.node(0)?;
     let other = cluster.node(1)?.address();
     let all = [urls(closed.address()), urls(other)].concat();
-    let ice_servers = mint(cluster, &all)?;
+    let ice_servers = caller::mint(cluster, &all)?.to_string();
     let good = ["works"; 2];
     let is_seen = |expected: [&str; 2]| {
         let expected = [expected, good].concat();
@@ -72,14 +72,6 @@ fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
     let all_work = reasons.len() == all.len() && reasons.iter().all(|reason| reason == "works");
     ensure!(all_work, "of the TurnServer it says {diagnosis:#}");
     Ok(())
-}
-
-/// The `iceServers` that `turnctl credentials` mints from what it finds in the cluster.
-fn mint(cluster: &Cluster, urls: &[String]) -> Result<String> {
-    let mut command = Command::new(cluster::program("turnctl")?);
-    command.env("KUBECONFIG", cluster.kubeconfig());
-    command.args(["credentials", fleet::EDGE, "--namespace", fleet::MEDIA, "--output", "json"]);
-    cluster::output(command.args(urls.iter().flat_map(|url| ["--url", url])))
 }
 
 /// What the doctor says in the client's network of `iceServers`.

@@ -3,11 +3,14 @@
 use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{
     ClientHost, Cluster, deadline,
     images::{Image, workspace_folder},
 };
+use rcgen::PublicKeyData as _;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// The namespaces of the operator and of the `TurnServer`s.
 pub(crate) const SYSTEM: &str = "turnpike-system";
@@ -106,11 +109,11 @@ spec:
 }
 
 /// [`edge`] with a listener for TLS beside UDP and TCP, on port 5349, and a certificate for the
-/// addresses of its nodes.
+/// addresses of its nodes; returns the SHA-256 of its key, in base64.
 ///
 /// # Errors
 /// As [`edge`].
-pub(crate) fn edge_with_tls(cluster: &Cluster) -> Result<TurnServer> {
+pub(crate) fn edge_with_tls(cluster: &Cluster) -> Result<String> {
     operator(cluster)?;
     namespace(cluster, MEDIA)?;
     let addresses = cluster.nodes().iter().map(|node| node.address().to_string());
@@ -135,7 +138,8 @@ pub(crate) fn edge_with_tls(cluster: &Cluster) -> Result<TurnServer> {
     let client = cluster.client_host("client")?.address();
     let peers = format!("{}, {client}/32", allowed_peers(cluster)?);
     cluster.apply(&edge_manifest(&peers, more))?;
-    wait_ready(cluster, EDGE)
+    wait_ready(cluster, EDGE)?;
+    Ok(STANDARD.encode(Sha256::digest(certificate.signing_key.subject_public_key_info())))
 }
 
 /// How long a relay that ends may wait for its clients.

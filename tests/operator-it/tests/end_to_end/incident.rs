@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::{Write as _, stderr, stdout},
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,8 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::{
-    NODES,
+    CALLERS, NODES,
+    caller::{self, Caller},
     fleet::{self, EDGE, Relay, TurnServer, text},
     on_cluster,
 };
@@ -31,7 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         on_cluster(
             "incident::what_is_closed_is_named_and_not_advertised",
-            NODES,
+            CALLERS,
             named_and_not_advertised,
         ),
         on_cluster("incident::a_cut_of_everything_leaves_the_fleet_ready", NODES, fails_open),
@@ -44,7 +46,25 @@ struct Fault {
     reasons: &'static [&'static str],
     /// What the message must hold: the rule that would mend it, but for its address.
     remedy: String,
+    /// What a caller suffers who is given all URLs in spite of it.
+    suffers: Option<Suffers>,
 }
+
+/// What a caller suffers.
+#[derive(Debug, Clone, Copy)]
+enum Suffers {
+    /// It gathers for so many seconds.
+    Waits(f64),
+    /// It has not gathered after 90 seconds.
+    NoEnd,
+    /// It gathers, and the call fails.
+    FailedCall,
+}
+
+/// How long a caller may gather who is given what is advertised.
+const GATHERS_WITHIN: Duration = Duration::from_secs(2);
+/// Longer than any browser gathers that ends at all.
+const LONGEST_GATHERING: Duration = Duration::from_secs(90);
 
 fn faults() -> Vec<Fault> {
     let open = |what: &str| format!("{what} accept");
@@ -54,23 +74,37 @@ fn faults() -> Vec<Fault> {
             drops: "udp dport 3478",
             reasons: &["ListenerPortBlocked"],
             remedy: open("udp dport 3478"),
+            suffers: Some(Suffers::Waits(39.75)),
         },
-        Fault { drops: "udp dport 61000-65535", reasons: &["RelayRangeBlocked"], remedy: range() },
+        Fault {
+            drops: "udp dport 61000-65535",
+            reasons: &["RelayRangeBlocked"],
+            remedy: range(),
+            suffers: Some(Suffers::FailedCall),
+        },
         Fault {
             drops: "udp dport 61000-63267",
             reasons: &["RelayRangePartiallyBlocked", "RelayRangeBlocked"],
             remedy: range(),
+            suffers: None,
         },
         Fault {
             drops: "tcp dport 5349",
             reasons: &["ListenerPortBlocked"],
             remedy: open("tcp dport 5349"),
+            suffers: Some(Suffers::NoEnd),
         },
-        Fault { drops: "", reasons: &["ListenerPortBlocked"], remedy: open("dport 3478") },
+        Fault {
+            drops: "",
+            reasons: &["ListenerPortBlocked"],
+            remedy: open("dport 3478"),
+            suffers: None,
+        },
         Fault {
             drops: "meta length > 1228",
             reasons: &["PathMTUTooSmall"],
             remedy: "packets of 1,280 bytes".to_owned(),
+            suffers: None,
         },
     ]
 }
@@ -92,11 +126,12 @@ struct Incident<'a> {
     other: Relay,
     /// From where packets are dropped: all that are not the node's own, and not the control plane.
     sources: String,
+    caller: Caller<'a>,
 }
 
 impl<'a> Incident<'a> {
     fn prepare(cluster: &'a Cluster) -> Result<Self> {
-        fleet::edge_with_tls(cluster)?;
+        let caller = Caller::new(cluster, fleet::edge_with_tls(cluster)?);
         let server = wait_whole(cluster)?;
         // Whoever probes from the closed node would be cut off itself.
         let leader = leaders_node(cluster)?;
@@ -106,7 +141,7 @@ impl<'a> Incident<'a> {
         let node = cluster.nodes().iter().find(|node| node.name() == closed.node);
         let client = cluster.client_host("client")?.address();
         let sources = format!("{{ {client}, {} }}", other.address);
-        Ok(Self { cluster, node: node.context("no such node")?, closed, other, sources })
+        Ok(Self { cluster, node: node.context("no such node")?, closed, other, sources, caller })
     }
 
     fn replay(&self, fault: &Fault) -> Result<()> {
@@ -117,6 +152,7 @@ impl<'a> Incident<'a> {
             self.is_told(fault).map(Some)
         })?;
         let told = begun.elapsed();
+        self.somebody_calls(fault.suffers)?;
         let other_now = self.condition(&self.other)?;
         ensure!(other_now == other_before, "the other relay: {other_now:#}");
         drop(cut);
@@ -128,12 +164,40 @@ impl<'a> Incident<'a> {
         let other_now = self.condition(&self.other)?;
         ensure!(other_now == other_before, "the other relay: {other_now:#}");
         let drops = if fault.drops.is_empty() { "everything" } else { fault.drops };
-        println!(
+        tell(&format!(
             "{drops:<22} dropped: named after {:>4.1} s, back after {:>4.1} s",
             told.as_secs_f64(),
             mended.elapsed().as_secs_f64()
-        );
-        Ok(())
+        ))
+    }
+
+    /// Somebody calls meanwhile: with what is advertised all goes well, and with the URLs of the
+    /// closed relay it suffers what the fault does to it.
+    fn somebody_calls(&self, suffers: Option<Suffers>) -> Result<()> {
+        let advertised: Vec<_> = urls(&TurnServer::get(self.cluster, EDGE)?).into_iter().collect();
+        let given = caller::mint(self.cluster, &advertised)?;
+        let gathering = self.caller.gathers(&given["iceServers"], LONGEST_GATHERING)?;
+        let is_quick = gathering.took.is_some_and(|took| took < GATHERS_WITHIN);
+        ensure!(is_quick && gathering.candidates > 0, "with what is advertised: {gathering:?}");
+        self.caller.calls(&given["iceServers"]).context("a call with what is advertised")?;
+        let Some(suffers) = suffers else { return Ok(()) };
+        let of_closed = advertised.iter().map(|url| {
+            url.replace(&self.other.address.to_string(), &self.closed.address.to_string())
+        });
+        let all = caller::mint(self.cluster, &of_closed.collect::<Vec<_>>())?;
+        let gathering = self.caller.gathers(&all["iceServers"], LONGEST_GATHERING)?;
+        tell(&format!("  sent to that relay: {gathering:?}"))?;
+        match (suffers, gathering.took.map(|took| took.as_secs_f64())) {
+            (Suffers::Waits(expected), Some(took)) if (took - expected).abs() < 5.0 => Ok(()),
+            (Suffers::NoEnd, None) => Ok(()),
+            (Suffers::FailedCall, Some(_)) => {
+                let call = self.caller.calls(&all["iceServers"]);
+                tell(&format!("  and calls: {call:?}"))?;
+                ensure!(call.is_err(), "the call does not fail");
+                Ok(())
+            }
+            _ => anyhow::bail!("expected {suffers:?}: {gathering:?}"),
+        }
     }
 
     fn is_told(&self, fault: &Fault) -> Result<()> {
@@ -197,6 +261,11 @@ fn fails_open(cluster: &Cluster) -> Result<()> {
     wait_whole(cluster).map(drop)
 }
 
+/// What was measured, for who reads the test's output.
+fn tell(line: &str) -> Result<()> {
+    Ok(writeln!(stdout(), "{line}")?)
+}
+
 /// A rule of a node's firewall, until it is dropped.
 struct Cut<'a>(&'a Node);
 
@@ -210,7 +279,7 @@ fn cut<'a>(node: &'a Node, rules: &str) -> Result<Cut<'a>> {
 impl Drop for Cut<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.0.nft("delete table ip incident") {
-            eprintln!("a rule is left on {}: {error:#}", self.0.name());
+            let _unread = writeln!(stderr(), "a rule is left on {}: {error:#}", self.0.name());
         }
     }
 }

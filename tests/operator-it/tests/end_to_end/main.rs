@@ -3,6 +3,7 @@
 //! Each test brings about what it needs (see [`fleet`]), so any of them can run alone. They run in
 //! this order, one after the other: what one does to the operator another would see.
 
+mod caller;
 mod chart;
 mod children;
 mod conflicts;
@@ -35,6 +36,14 @@ const NODES: &[Requirement] = &[
     Requirement::OwnCluster,
     Requirement::Images,
     Requirement::Program("turnutils_uclient", "coturn"),
+];
+
+/// What a test needs in which somebody calls.
+const CALLERS: &[Requirement] = &[
+    Requirement::OwnCluster,
+    Requirement::Images,
+    Requirement::Program("chromium", "chromium"),
+    Requirement::Program("chromedriver", "chromium-driver"),
 ];
 
 /// A test on the shared cluster.
