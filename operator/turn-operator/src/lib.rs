@@ -7,6 +7,7 @@
 pub mod api_error;
 pub mod check;
 pub mod health;
+pub mod ice_api;
 pub mod leader;
 pub mod metrics;
 pub mod reachability;

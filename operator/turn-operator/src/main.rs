@@ -2,10 +2,11 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Args, Parser, Subcommand};
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use turn_operator::{
     check,
     health::{self, Health},
+    ice_api::{self, IceApi, TlsFiles},
     leader::{self, Election},
     metrics::Metrics,
     reachability::Leading,
@@ -51,6 +53,16 @@ struct Run {
     /// Where to serve /livez, /readyz and /metrics.
     #[arg(long, env = "TURNPIKE_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
+    /// Where to serve the ICE-servers API, and agents outside.
+    #[arg(long, env = "TURNPIKE_API_ADDRESS", default_value = "0.0.0.0:8443")]
+    api_address: SocketAddr,
+    /// The certificate of the API in PEM, read again when it changes. Absent: the API is plain HTTP,
+    /// for an ingress or a load balancer that does TLS in front of it.
+    #[arg(long, env = "TURNPIKE_API_CERTIFICATE", requires = "api_private_key")]
+    api_certificate: Option<PathBuf>,
+    /// The private key of the API's certificate, in PEM.
+    #[arg(long, env = "TURNPIKE_API_PRIVATE_KEY", requires = "api_certificate")]
+    api_private_key: Option<PathBuf>,
     /// The name of this operator among its likes.
     #[arg(long, env = "POD_NAME", default_value_t = own_identity())]
     identity: String,
@@ -103,6 +115,13 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         identity: arguments.identity.clone(),
     };
     let leading = Leading::default();
+    let api = IceApi::new(client.clone(), metrics.clone(), leading.clone());
+    let tls_files = arguments
+        .api_certificate
+        .zip(arguments.api_private_key)
+        .map(|(certificate, private_key)| TlsFiles { certificate, private_key });
+    let api_listener = TcpListener::bind(arguments.api_address)
+        .with_context(|| format!("cannot serve on {}", arguments.api_address))?;
     let lead = || {
         let (name, node) = (arguments.identity.clone(), arguments.node_name.clone());
         let identity = controller::Identity { name, node };
@@ -124,6 +143,10 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
         served = health::serve(arguments.http_address, health.clone(), metrics.clone()) => {
             served.with_context(|| format!("cannot serve on {}", arguments.http_address))
         }
+        served = ice_api::serve(api_listener, tls_files, api.routes()) => {
+            served.context("cannot serve the ICE-servers API")
+        }
+        () = api.follow(client.clone()) => bail!("the watch of the ICE-servers API has ended"),
         led = leader::run(client.clone(), election, stopped()?, lead, tell) => {
             led.context("the leader election failed")
         }

@@ -1,5 +1,7 @@
 //! What the operator counts.
 
+use std::time::Duration;
+
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -19,11 +21,16 @@ pub struct Metrics {
     probes: IntCounterVec,
     reachability: IntGaugeVec,
     suspicion: IntGaugeVec,
+    ice_requests: IntCounterVec,
+    ice_seconds: Histogram,
 }
 
 /// How many relays of a fleet are reached, are not, or nobody knows of.
 const REACHED: [(&str, Option<bool>); 3] =
     [("true", Some(true)), ("false", Some(false)), ("unknown", None)];
+
+/// Most requests for iceServers are answered from memory; the others wait for the API server.
+const ICE_BUCKETS: [f64; 8] = [0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0];
 
 impl Metrics {
     /// Registers them.
@@ -63,6 +70,19 @@ impl Metrics {
             ),
             &["namespace", "turnserver"],
         )?;
+        let ice_requests = IntCounterVec::new(
+            Opts::new("turn_ice_requests_total", "Requests for iceServers, by status code."),
+            &["code"],
+        )?;
+        let ice_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "turn_ice_request_duration_seconds",
+                "How long a request for iceServers took.",
+            )
+            .buckets(ICE_BUCKETS.to_vec()),
+        )?;
+        registry.register(Box::new(ice_requests.clone()))?;
+        registry.register(Box::new(ice_seconds.clone()))?;
         registry.register(Box::new(probes.clone()))?;
         registry.register(Box::new(reachability.clone()))?;
         registry.register(Box::new(suspicion.clone()))?;
@@ -82,7 +102,15 @@ impl Metrics {
             probes,
             reachability,
             suspicion,
+            ice_requests,
+            ice_seconds,
         })
+    }
+
+    /// Counts a request for iceServers.
+    pub fn ice_request(&self, code: u16, took: Duration) {
+        self.ice_requests.with_label_values(&[&code.to_string()]).inc();
+        self.ice_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts a probe: `good`, `bad`, or `none` when whoever was asked did not make it.

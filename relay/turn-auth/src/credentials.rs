@@ -12,7 +12,7 @@ use crate::{
     UnixSeconds,
     key::userhash,
     opaque::prepared,
-    time_limited::{is_probe, password, probe_password, split},
+    time_limited::{is_probe_user, password, probe_password, split},
 };
 
 /// All that a relay accepts: secrets of time-limited credentials, and static users.
@@ -170,7 +170,7 @@ impl Credentials {
             Identity::Hash(hash) => self.users.by_hash.get(hash).map_or("", String::as_str),
         };
         let named = split(username);
-        let is_reserved = named.is_some_and(|(_, user)| is_probe(user));
+        let is_reserved = named.is_some_and(|(_, user)| is_probe_user(user));
         if let Some(keys) = self.users.keys.get(username).filter(|_| !is_reserved) {
             let key = *keys.get(algorithm);
             return verify(&key).then(|| Authenticated {

@@ -17,7 +17,7 @@ pub use key::{LongTermKey, PasswordAlgorithm, userhash};
 pub use nonce::{FreshNonce, NONCE_LEN, Nonces, Offers, StaleNonce};
 pub use probe_order::{sign_probe_order, verify_probe_order};
 pub use secret::{EmptySecret, Secret};
-pub use time_limited::{CredentialHash, TimeLimitedCredential};
+pub use time_limited::{CredentialHash, TimeLimitedCredential, is_probe_user};
 
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -92,7 +92,8 @@ pub(crate) fn probe_password(secret: &Secret, username: &[u8]) -> String {
 }
 
 /// Whether the user part of a time-limited name is kept for probers.
-pub(crate) fn is_probe(user: &str) -> bool {
+#[must_use]
+pub fn is_probe_user(user: &str) -> bool {
     user.starts_with(PROBE_PREFIX)
 }
 
