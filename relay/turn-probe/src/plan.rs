@@ -24,6 +24,12 @@ pub const CONFIRM_AFTER: Duration = Duration::from_secs(2);
 pub const PROBES_PER_SECOND: u32 = 100;
 /// How many relays on other nodes probe each relay.
 const RELAYS_PER_RELAY: usize = 2;
+/// How long a probe may take: enough for several repetitions of each request.
+pub const LIMIT: Duration = Duration::from_secs(5);
+/// The same for one that confirms another. Where five of a hundred datagrams are lost, one probe over
+/// TCP in 400 is not over within the first limit: its kernel sends a SYN again after one second, three
+/// and seven. Two in a row would be a relay lost by chance every other day.
+pub const LIMIT_TO_CONFIRM: Duration = Duration::from_secs(9);
 /// An order that is not answered by then is given out anew.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
@@ -97,6 +103,8 @@ pub struct Order {
     pub ports: [u16; 2],
     /// How many this vantage has had for this subject before. An answer names it, and counts once.
     pub round: u64,
+    /// How long the probe may take.
+    pub limit: Duration,
 }
 
 /// An inclusive range of relay ports.
@@ -112,8 +120,9 @@ pub struct PortRange {
 struct Slot {
     due: Instant,
     round: u64,
-    /// The round that is under way.
     is_under_way: bool,
+    /// Whether it confirms what was found last.
+    confirms: bool,
 }
 
 /// Who probes whom, and when.
@@ -148,7 +157,12 @@ impl Plan {
             let slots = self.slots.entry(Arc::clone(&vantage)).or_default();
             slots.retain(|subject, _| subjects.contains(subject));
             for subject in subjects {
-                slots.entry(subject).or_insert(Slot { due: now, round: 0, is_under_way: false });
+                slots.entry(subject).or_insert(Slot {
+                    due: now,
+                    round: 0,
+                    is_under_way: false,
+                    confirms: false,
+                });
             }
             let queue = slots.iter().map(|(subject, slot)| (slot.due, subject.clone())).collect();
             self.queues.insert(vantage, queue);
@@ -197,7 +211,8 @@ impl Plan {
             slot.due = now + ANSWER_WITHIN;
             queue.insert((slot.due, subject.clone()));
             let (vantage, round) = (Arc::clone(&name), slot.round);
-            orders.push(Order { vantage, ports: ports(&subject, round), subject, round });
+            let limit = if slot.confirms { LIMIT_TO_CONFIRM } else { LIMIT };
+            orders.push(Order { vantage, ports: ports(&subject, round), subject, round, limit });
         }
         orders
     }
@@ -229,6 +244,7 @@ impl Plan {
         let Some(queue) = self.queues.get_mut(vantage) else { return };
         queue.remove(&(slot.due, subject.clone()));
         slot.is_under_way = false;
+        slot.confirms = confirm;
         slot.due =
             now + if confirm { CONFIRM_AFTER } else { spread(interval, subject, slot.round) };
         queue.insert((slot.due, subject.clone()));

@@ -21,8 +21,6 @@ use super::{
 };
 use crate::metrics::Metrics;
 
-/// How long a probe may take: enough for several repetitions of each request.
-const LIMIT_MILLISECONDS: u32 = 5_000;
 /// How long a probe's credential is good: for the probe, and for clocks that differ a little.
 const CREDENTIAL_SECONDS: u64 = 300;
 /// How often what is known is thought over, at the most.
@@ -119,7 +117,7 @@ fn unix_now() -> UnixSeconds {
 impl State {
     /// The probe that an order asks for, with a credential of its own.
     pub(super) fn probe(&self, order: &Order) -> ProbeOrder {
-        let Order { vantage, subject, ports, .. } = order;
+        let Order { vantage, subject, ports, limit, .. } = order;
         let expires_at = UnixSeconds(unix_now().0 + CREDENTIAL_SECONDS);
         let TimeLimitedCredential { username, password } =
             TimeLimitedCredential::mint_for_probe(&self.facts.secret, vantage, expires_at);
@@ -132,7 +130,7 @@ impl State {
             password,
             relay_ports: *ports,
             certificates: certificates.filter(|_| secure).cloned().collect(),
-            limit_milliseconds: LIMIT_MILLISECONDS,
+            limit_milliseconds: u32::try_from(limit.as_millis()).unwrap_or(u32::MAX),
         }
     }
 }
