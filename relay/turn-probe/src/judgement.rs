@@ -4,9 +4,14 @@
 //! Of one vantage, two failures within [`FAILURES_WITHIN`] make it false, two successes in a row true,
 //! and silence makes it unknown. A relay's listeners and its relay ports are judged apart: a listener
 //! that answers is no worse for a closed range behind it.
+//!
+//! A vantage that loses its own way out sees one relay after the other fail, and no single failure
+//! tells that from a relay's fault. So a failure counts once the vantage has reached another relay with
+//! a probe that began after the first failure, and fails again here with one that began after that
+//! (what it is reached by is a [`Sense`]). Until then it is in doubt.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,6 +20,7 @@ use std::{
 use crate::{
     observation::{Fault, Observation, PortSeen},
     plan::Subject,
+    sense::{Latest, Sense},
 };
 
 /// Two failures make it false that are not farther apart.
@@ -35,8 +41,10 @@ struct Cell {
     /// Successes in a row.
     successes: u32,
     failed_at: Option<Instant>,
-    /// The first failure since the last success.
+    /// When the first failure was heard of those that now make it false.
     failing_since: Option<Instant>,
+    /// Whether the vantage has shown since then that it reaches others.
+    is_proved: bool,
     heard_at: Option<Instant>,
     fault: Option<Fault>,
 }
@@ -46,7 +54,7 @@ impl Cell {
     fn wants_confirmation(&self) -> bool {
         match self.reached {
             Some(true) => self.failed_at.is_some(),
-            Some(false) => self.successes > 0,
+            Some(false) => self.successes > 0 || !self.is_proved,
             None => true,
         }
     }
@@ -55,6 +63,7 @@ impl Cell {
         self.heard_at = Some(now);
         self.failed_at = None;
         self.failing_since = None;
+        self.is_proved = false;
         self.successes = self.successes.saturating_add(1);
         if self.successes >= 2 {
             self.reached = Some(true);
@@ -62,22 +71,23 @@ impl Cell {
         }
     }
 
-    fn fail(&mut self, fault: Fault, now: Instant) {
+    /// `elsewhere` is when the vantage had begun its latest success at another relay, as far as that
+    /// was known when this probe began.
+    fn fail(&mut self, fault: Fault, elsewhere: Option<Instant>, now: Instant) {
         let before = self.failed_at.replace(now);
         let is_second =
             before.is_some_and(|before| now.saturating_duration_since(before) <= FAILURES_WITHIN);
-        self.failing_since.get_or_insert(now);
         self.heard_at = Some(now);
         self.successes = 0;
+        if !is_second && self.reached != Some(false) {
+            self.failing_since = None;
+        }
+        let since = *self.failing_since.get_or_insert(now);
+        self.is_proved |= elsewhere.is_some_and(|success| success > since);
         if is_second || self.reached == Some(false) {
             self.reached = Some(false);
             self.fault = Some(fault);
         }
-    }
-
-    fn at(&self, now: Instant, silence: Duration) -> Option<bool> {
-        let heard = self.heard_at?;
-        self.reached.filter(|_| now.saturating_duration_since(heard) <= silence)
     }
 }
 
@@ -122,15 +132,38 @@ type Range = (Arc<str>, IpAddr);
 pub struct Judgement {
     listeners: BTreeMap<Subject, BTreeMap<Arc<str>, Cell>>,
     ranges: BTreeMap<Range, BTreeMap<Arc<str>, (Cell, Ports)>>,
+    latest: HashMap<(Arc<str>, Sense), Latest>,
+}
+
+/// A probe as it began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    pub(crate) at: Instant,
+    /// When the vantage's latest success at another relay had begun: at a listener like this, and at
+    /// relay ports.
+    elsewhere: [Option<Instant>; 2],
+    /// Whether the vantage shares the relay's node: coming through shows nothing of its way out.
+    is_beside: bool,
+}
+
+/// What is to be probed soon because of what was found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Next {
+    /// The same again.
+    pub(crate) confirm: bool,
+    /// Another relay: what failed is in doubt.
+    pub(crate) control: Option<Sense>,
 }
 
 /// What one vantage says of one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Word {
     pub(crate) vantage: Arc<str>,
-    /// None: nothing lately.
+    /// None: nothing sure.
     pub(crate) reached: Option<bool>,
     pub(crate) fault: Option<Fault>,
+    /// Whether the vantage has shown that it reaches others where it does not reach this.
+    pub(crate) is_proved: bool,
     /// When it was reached last, with nothing else since.
     pub(crate) reached_at: Option<Instant>,
     /// The first failure since.
@@ -138,63 +171,119 @@ pub(crate) struct Word {
 }
 
 impl Judgement {
-    /// Takes what a vantage has found, and says whether it is to be confirmed soon.
-    pub fn record(
+    /// What is known of a vantage when it begins to probe, perhaps on the relay's own node.
+    pub(crate) fn begin(
+        &self,
+        vantage: &Arc<str>,
+        subject: &Subject,
+        is_beside: bool,
+        now: Instant,
+    ) -> Begun {
+        let senses = [Sense::of_listener(subject), Sense::of_range(subject)];
+        let elsewhere = |sense| {
+            let latest = self.latest.get(&(Arc::clone(vantage), sense));
+            latest.and_then(|latest| latest.elsewhere(&subject.relay))
+        };
+        Begun { at: now, elsewhere: senses.map(elsewhere), is_beside }
+    }
+
+    /// Takes what a vantage has found, and says what is to be probed soon because of it.
+    pub(crate) fn record(
         &mut self,
         vantage: &Arc<str>,
         subject: &Subject,
+        begun: Begun,
         observation: &Observation,
         now: Instant,
-    ) -> bool {
+    ) -> Next {
         if observation.is_beside_the_point() {
-            return false;
+            return Next::default();
         }
         if observation.fault == Some(Fault::Full) {
-            return self.record_full(vantage, subject, now);
+            self.record_full(vantage, subject, now);
+        } else {
+            self.record_ports(vantage, subject, begun, observation, now);
         }
-        let range_confirms = self.record_ports(vantage, subject, observation, now);
         let cell = self.listener(vantage, subject);
         match observation.fault {
-            None | Some(Fault::RelayPorts) => cell.succeed(now),
-            Some(fault) => cell.fail(fault, now),
+            None | Some(Fault::RelayPorts | Fault::Full) => cell.succeed(now),
+            Some(fault) => cell.fail(fault, begun.elsewhere[0], now),
         }
-        cell.wants_confirmation() || range_confirms
+        let listener = cell.clone();
+        if listener.failing_since.is_none() {
+            self.succeeded(vantage, subject, Sense::of_listener(subject), begun);
+        }
+        let by_vantage = self.ranges.get(&range_of(subject)).and_then(|of| of.get(vantage));
+        let range = by_vantage.map(|(cell, _)| cell).filter(|cell| cell.heard_at == Some(now));
+        let of =
+            |cell: &Cell, sense| (cell.failing_since.is_some() && !cell.is_proved).then_some(sense);
+        let in_doubt = of(&listener, Sense::of_listener(subject));
+        Next {
+            confirm: listener.wants_confirmation() || range.is_some_and(Cell::wants_confirmation),
+            control: in_doubt.or_else(|| of(range?, Sense::of_range(subject))),
+        }
+    }
+
+    fn succeeded(&mut self, vantage: &Arc<str>, subject: &Subject, sense: Sense, begun: Begun) {
+        if begun.is_beside {
+            return;
+        }
+        let latest = self.latest.entry((Arc::clone(vantage), sense)).or_default();
+        latest.add(&subject.relay, begun.at);
     }
 
     /// A relay without room has answered; its relay ports are what they were.
-    fn record_full(&mut self, vantage: &Arc<str>, subject: &Subject, now: Instant) -> bool {
+    fn record_full(&mut self, vantage: &Arc<str>, subject: &Subject, now: Instant) {
         let by_vantage = self.ranges.get_mut(&range_of(subject));
         if let Some((cell, _)) = by_vantage.and_then(|of| of.get_mut(vantage)) {
             cell.heard_at = Some(now);
         }
-        let cell = self.listener(vantage, subject);
-        cell.succeed(now);
-        cell.wants_confirmation()
     }
 
     fn record_ports(
         &mut self,
         vantage: &Arc<str>,
         subject: &Subject,
+        begun: Begun,
         observation: &Observation,
         now: Instant,
-    ) -> bool {
+    ) {
         let closed = observation.fault == Some(Fault::RelayPorts);
         if observation.ports.is_empty() && !closed {
-            return false;
+            return;
         }
         let by_vantage = self.ranges.entry(range_of(subject)).or_default();
         let (cell, ports) = by_vantage.entry(Arc::clone(vantage)).or_default();
         ports.see(&observation.ports, now);
         if closed || observation.ports.iter().any(|seen| !seen.open) {
-            cell.fail(Fault::RelayPorts, now);
+            cell.fail(Fault::RelayPorts, begun.elsewhere[1], now);
         } else if ports.which(false).next().is_none() {
             // While a port is known to be closed, another that is open changes nothing.
             cell.succeed(now);
         } else {
             cell.heard_at = Some(now);
         }
-        cell.wants_confirmation()
+        if observation.ports.iter().any(|seen| seen.open) {
+            self.succeeded(vantage, subject, Sense::of_range(subject), begun);
+        }
+    }
+
+    /// Something at another relay that a vantage has reached so far, in the same way: what it finds
+    /// there now shows whether it is at fault itself.
+    pub(crate) fn control(
+        &self,
+        vantage: &Arc<str>,
+        failed: &Subject,
+        sense: Sense,
+        is_beside: impl Fn(&Subject) -> bool,
+    ) -> Option<Subject> {
+        let reaches = |subject: &Subject, by: &BTreeMap<Arc<str>, Cell>| {
+            let fits = sense == Sense::of_listener(subject) || sense == Sense::of_range(subject);
+            fits && subject.relay != failed.relay
+                && !is_beside(subject)
+                && by.get(vantage).is_some_and(|cell| cell.reached == Some(true))
+        };
+        self.listeners.iter().find(|(subject, by)| reaches(subject, by)).map(|(of, _)| of.clone())
     }
 
     fn listener(&mut self, vantage: &Arc<str>, subject: &Subject) -> &mut Cell {
@@ -234,6 +323,7 @@ impl Judgement {
             by_vantage.retain(|vantage, _| vantages.contains(vantage));
             relays.contains(relay)
         });
+        self.latest.retain(|(vantage, _), _| vantages.contains(vantage));
     }
 
     /// What the vantages say of a listener, each silent after its own time.
@@ -244,7 +334,7 @@ impl Judgement {
         silence: impl Fn(&str) -> Duration,
     ) -> Vec<Word> {
         let cells = self.listeners.get(subject).into_iter().flatten();
-        cells.map(|(name, cell)| word(name, cell, now, silence(name))).collect()
+        cells.filter_map(|(name, cell)| word(name, cell, now, silence(name))).collect()
     }
 
     /// What the vantages say of the relay ports behind a listener.
@@ -255,7 +345,7 @@ impl Judgement {
         silence: impl Fn(&str) -> Duration,
     ) -> Vec<Word> {
         let cells = self.ranges.get(&range_of(subject)).into_iter().flatten();
-        cells.map(|(name, (cell, _))| word(name, cell, now, silence(name))).collect()
+        cells.filter_map(|(name, (cell, _))| word(name, cell, now, silence(name))).collect()
     }
 }
 
@@ -263,12 +353,14 @@ fn range_of(subject: &Subject) -> Range {
     (Arc::clone(&subject.relay), subject.address)
 }
 
-fn word(name: &Arc<str>, cell: &Cell, now: Instant, silence: Duration) -> Word {
-    let reached = cell.at(now, silence);
+/// None: it says nothing any more.
+fn word(name: &Arc<str>, cell: &Cell, now: Instant, silence: Duration) -> Option<Word> {
+    let is_over = now.saturating_duration_since(cell.heard_at?) > silence;
+    let Cell { reached, is_proved, heard_at, failing_since, .. } = *cell;
     let fault = cell.fault.filter(|_| reached == Some(false));
-    let Cell { heard_at, failing_since, .. } = *cell;
     let reached_at = heard_at.filter(|_| reached == Some(true) && failing_since.is_none());
-    Word { vantage: Arc::clone(name), reached, fault, reached_at, failing_since }
+    let vantage = Arc::clone(name);
+    (!is_over).then_some(Word { vantage, reached, fault, is_proved, reached_at, failing_since })
 }
 
 #[cfg(test)]
@@ -279,9 +371,10 @@ mod tests {
         let (start, mut cell) = (Instant::now(), Cell::default());
         for (seconds, good) in results {
             let now = start + Duration::from_secs(*seconds);
-            if *good { cell.succeed(now) } else { cell.fail(Fault::Silence, now) }
+            if *good { cell.succeed(now) } else { cell.fail(Fault::Silence, None, now) }
         }
-        cell.at(start + Duration::from_secs(at), SILENCE)
+        let now = start + Duration::from_secs(at);
+        word(&"london".into(), &cell, now, SILENCE).and_then(|word| word.reached)
     }
 
     #[test]
@@ -298,6 +391,19 @@ mod tests {
         assert_eq!(cell(&[(0, false), (2, false)], 2), Some(false));
         assert_eq!(cell(&[(0, false), (2, false), (12, true)], 12), Some(false));
         assert_eq!(cell(&[(0, false), (2, false), (12, true), (14, true)], 14), Some(true));
+    }
+
+    #[test]
+    fn a_failure_is_proved_by_a_success_elsewhere_between_two_of_its_kind() {
+        let (start, mut cell) = (Instant::now(), Cell::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        cell.fail(Fault::Silence, Some(at(0)), at(1));
+        cell.fail(Fault::Silence, Some(at(1)), at(3));
+        assert!(!cell.is_proved && cell.wants_confirmation(), "that was before");
+        cell.fail(Fault::Silence, Some(at(2)), at(5));
+        assert!(cell.is_proved && !cell.wants_confirmation());
+        cell.succeed(at(6));
+        assert!(!cell.is_proved);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub mod plan;
 mod report;
 mod run;
 mod secure_datagrams;
+mod sense;
 pub mod survey;
 mod trust;
 

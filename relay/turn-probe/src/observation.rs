@@ -8,8 +8,8 @@ use crate::{AnswerFailure, Cause, CertificateFault, Failure, Report, Stage};
 
 /// The longest text of an observation, in bytes: longer ones are cut.
 const LONGEST_TEXT: usize = 300;
-/// How many relay ports an observation may speak of.
-const MOST_PORTS: usize = 8;
+/// How many relay ports an observation may speak of: a probe has two.
+const MOST_PORTS: usize = 2;
 
 /// What one probe of one listener has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,11 @@ impl Observation {
                 Some(Fault::Silence | Fault::Refused | Fault::NoRoute) => says_nothing_of_ports,
                 Some(_) => true,
             }
+    }
+
+    /// Whether there was time for what it tells of.
+    pub(crate) fn fits_into(&self, time: Duration) -> bool {
+        self.round_trip_milliseconds.is_none_or(|took| u128::from(took) <= time.as_millis())
     }
 
     /// Whether it says nothing of how the relay is reached.

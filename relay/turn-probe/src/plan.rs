@@ -233,6 +233,20 @@ impl Plan {
         slot.is_some_and(|slot| slot.is_under_way && slot.round == round)
     }
 
+    /// Has a vantage probe something now rather than later.
+    pub fn hasten(&mut self, vantage: &str, subject: &Subject, now: Instant) {
+        let slot = self.slots.get_mut(vantage).and_then(|slots| slots.get_mut(subject));
+        let queue = self.queues.get_mut(vantage);
+        if let (Some(slot), Some(queue)) = (slot, queue)
+            && !slot.is_under_way
+            && slot.due > now
+        {
+            queue.remove(&(slot.due, subject.clone()));
+            slot.due = now;
+            queue.insert((now, subject.clone()));
+        }
+    }
+
     /// Takes note that an order is answered; the next one comes soon if the answer has to be
     /// confirmed.
     pub fn answered(&mut self, vantage: &str, subject: &Subject, confirm: bool, now: Instant) {

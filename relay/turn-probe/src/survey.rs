@@ -10,19 +10,17 @@ use std::{
 use crate::{
     Transport,
     diagnosis::{self, Elsewhere, Finding, Reason, wire},
-    judgement::{Judgement, SILENCE, Word},
+    judgement::{Begun, Judgement, SILENCE, Word},
     observation::{Fault, Observation},
     plan::{Listener, Order, Plan, PortRange, Relay, Subject, Vantage, ports_to_try},
+    sense::Sense,
 };
 
 /// How long a relay of which nobody says anything at all waits to be let in, where failing open is
 /// allowed.
 const UNHEARD: Duration = Duration::from_secs(60);
-/// How long it takes, beyond the interval, until a fault that all relays have is known of all: two
-/// probes that are answered by nobody, and [`CONFIRM_AFTER`] between them.
-///
-/// [`CONFIRM_AFTER`]: crate::plan::CONFIRM_AFTER
-const TWO_FAILURES: Duration = Duration::from_secs(12);
+/// How long it takes, beyond the interval, until a fault that all relays have is known of all.
+const KNOWN_OF_ALL: Duration = Duration::from_secs(12);
 /// How often the words about an unchanged reason may change.
 const REWORD_EVERY: Duration = Duration::from_secs(60);
 
@@ -52,7 +50,8 @@ pub struct Fleet {
 pub struct Verdict {
     /// Of each relay.
     pub relays: BTreeMap<Arc<str>, RelayVerdict>,
-    /// The vantages that fail everywhere, while others do not: they are not counted.
+    /// The vantages that reach nothing over UDP, over TCP or of the relay ports, while others do: what
+    /// they say of that is not counted.
     pub broken: Vec<Arc<str>>,
     /// Whether every relay turned unreachable, so that whoever probes is the suspect; and whether
     /// nothing at all was answered.
@@ -115,6 +114,8 @@ pub struct Survey {
     fleet: Fleet,
     plan: Plan,
     judgement: Judgement,
+    /// The probes under way.
+    begun: BTreeMap<(Arc<str>, Subject), Begun>,
     admitted: BTreeSet<Arc<str>>,
     first_seen: BTreeMap<Arc<str>, Instant>,
     /// The nodes of the vantages that have one.
@@ -133,6 +134,7 @@ impl Survey {
         let mut survey = Self {
             plan: Plan::default(),
             judgement: Judgement::default(),
+            begun: BTreeMap::new(),
             admitted: fleet.admitted.clone(),
             first_seen: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -164,6 +166,7 @@ impl Survey {
         self.first_seen.retain(|name, _| names.contains(name));
         self.told.retain(|subject, _| names.contains(&subject.relay));
         self.before.retain(|name, _| names.contains(name));
+        self.begun.retain(|(_, subject), _| names.contains(&subject.relay));
         for name in names {
             self.first_seen.entry(name).or_insert(now);
         }
@@ -184,7 +187,19 @@ impl Survey {
             let closed = judgement.closed_ports(vantage, subject);
             ports_to_try(range, &(vantage, subject), round, &closed)
         };
-        self.plan.due(vantage, now, ports)
+        let orders = self.plan.due(vantage, now, ports);
+        for Order { subject, .. } in &orders {
+            let is_beside = self.is_beside(vantage, subject);
+            let begun = self.judgement.begin(vantage, subject, is_beside, now);
+            self.begun.insert((Arc::clone(vantage), subject.clone()), begun);
+        }
+        orders
+    }
+
+    /// Whether a vantage shares the node of the relay.
+    fn is_beside(&self, vantage: &Arc<str>, subject: &Subject) -> bool {
+        let relay = self.fleet.relays.iter().find(|relay| relay.name == subject.relay);
+        relay.is_some_and(|relay| self.nodes.get(vantage) == Some(&relay.node))
     }
 
     /// When a vantage has something to do.
@@ -208,15 +223,28 @@ impl Survey {
         if !self.plan.is_awaited(vantage, subject, round) {
             return Err(Refused::NotAwaited);
         }
-        if !observation.is_plausible() {
+        let Some(begun) = self.begun.get(&(Arc::clone(vantage), subject.clone())).copied() else {
+            return Err(Refused::NotAwaited);
+        };
+        let PortRange { from, to } = self.fleet.relay_ports;
+        let in_range = observation.ports.iter().all(|seen| (from..=to).contains(&seen.port));
+        let since = now.saturating_duration_since(begun.at);
+        if !observation.is_plausible() || !in_range || !observation.fits_into(since) {
             return Err(Refused::Implausible);
         }
         if observation.fault != Some(Fault::NoRoute) {
             let is_full = observation.fault == Some(Fault::Full);
             self.full.insert(Arc::clone(&subject.relay), is_full);
         }
-        let confirm = self.judgement.record(vantage, subject, observation, now);
-        self.plan.answered(vantage, subject, confirm, now);
+        let next = self.judgement.record(vantage, subject, begun, observation, now);
+        self.plan.answered(vantage, subject, next.confirm, now);
+        let is_beside = |other: &Subject| self.is_beside(vantage, other);
+        let control = next
+            .control
+            .and_then(|sense| self.judgement.control(vantage, subject, sense, is_beside));
+        if let Some(control) = control {
+            self.plan.hasten(vantage, &control, now);
+        }
         Ok(())
     }
 
@@ -224,8 +252,7 @@ impl Survey {
     pub fn judge(&mut self, now: Instant) -> Verdict {
         let seen = self.seen(now);
         let relays = self.fleet.relays.clone();
-        let mut verdict =
-            Verdict { broken: seen.broken.iter().cloned().collect(), ..Verdict::default() };
+        let mut verdict = Verdict { broken: seen.broken(), ..Verdict::default() };
         let mut times = Times::default();
         for relay in &relays {
             let of_relay = self.judge_relay(relay, &seen, &mut times, now);
@@ -241,11 +268,12 @@ impl Survey {
     }
 
     /// When all relays turn unreachable at once, one is the first of which that is known. So what is
-    /// found of a relay that was let in is held back, and what was found before stays, until the same
-    /// listener was reached at another one since, or until it would be known of all.
+    /// found of a relay that was let in is held back, and what was found before stays, until its
+    /// listener was reached at another relay since, or a vantage that does not reach it has reached
+    /// others, or until it would be known of all.
     fn hold(&self, verdict: &mut Verdict, times: &Times, now: Instant) {
         let intervals = self.fleet.vantages.iter().map(|vantage| self.plan.interval(&vantage.name));
-        let limit = intervals.max().unwrap_or_default() + TWO_FAILURES;
+        let limit = intervals.max().unwrap_or_default() + KNOWN_OF_ALL;
         let is_new = |subject: &Subject| {
             let since = times.failing_since.get(subject).copied().unwrap_or(now);
             now.saturating_duration_since(since) < limit && !times.is_told_apart(subject, since)
@@ -291,46 +319,29 @@ impl Survey {
     /// What all of it looks like at once.
     fn seen(&self, now: Instant) -> Seen {
         let mut seen = Seen::default();
-        let mut by_vantage = BTreeMap::<Arc<str>, (BTreeSet<Arc<str>>, bool)>::new();
         for relay in &self.fleet.relays {
             for subject in self.subjects_of(relay) {
-                for word in self.words(&subject, now) {
-                    let Some(reached) = word.reached else { continue };
-                    let (relays, any) = by_vantage.entry(word.vantage).or_default();
-                    relays.insert(Arc::clone(&relay.name));
-                    *any |= reached;
-                    if reached {
-                        seen.answered.insert(subject.clone());
-                        seen.wires.insert(wire(subject.transport));
-                    }
+                let reached = |word: &Word| word.reached == Some(true);
+                let words = self.words(&subject, now);
+                if words.iter().any(reached) {
+                    seen.answered.insert(subject.clone());
+                    seen.wires.insert(wire(subject.transport));
                 }
+                let outside = |word: &Word| self.nodes.get(&word.vantage) != Some(&relay.node);
+                let is_witness = |word: &Word| {
+                    word.reached == Some(false) && !self.first_seen.contains_key(&word.vantage)
+                };
+                let range = self.range_words(&subject, now);
+                let mut both = words.iter().chain(&range).filter(|word| outside(word));
+                if both.any(is_witness) {
+                    seen.unreached.insert(Arc::clone(&relay.name));
+                }
+                let (words, range) = (words.into_iter(), range.into_iter());
+                seen.take(Sense::of_listener(&subject), &relay.name, words.filter(outside));
+                seen.take(Sense::of_range(&subject), &relay.name, range.filter(outside));
             }
         }
-        let answers: BTreeSet<_> = seen.answered.iter().map(|subject| &subject.relay).collect();
-        // Who looks at one relay only cannot be told from a witness of its fault.
-        let is_broken = |(relays, any): &(BTreeSet<Arc<str>>, bool)| {
-            !any && relays.len() > 1 && relays.iter().any(|relay| answers.contains(relay))
-        };
-        let broken = by_vantage.into_iter().filter(|(_, of)| is_broken(of)).map(|(name, _)| name);
-        seen.broken = broken.collect();
-        let relays = self.fleet.relays.iter();
-        let unreached = relays.filter(|relay| self.is_unreached(relay, &seen.broken, now));
-        seen.unreached = unreached.map(|relay| Arc::clone(&relay.name)).collect();
         seen
-    }
-
-    /// Whether somebody does not reach a relay who is no relay.
-    fn is_unreached(&self, relay: &Relay, broken: &BTreeSet<Arc<str>>, now: Instant) -> bool {
-        let counts = |word: &Word| {
-            word.reached == Some(false)
-                && !broken.contains(&word.vantage)
-                && !self.first_seen.contains_key(&word.vantage)
-                && self.nodes.get(&word.vantage) != Some(&relay.node)
-        };
-        self.subjects_of(relay).any(|subject| {
-            let (words, range) = (self.words(&subject, now), self.range_words(&subject, now));
-            words.iter().chain(&range).any(counts)
-        })
     }
 
     fn judge_relay(
@@ -371,8 +382,9 @@ impl Survey {
         times: &mut Times,
         now: Instant,
     ) -> SubjectVerdict {
-        let listener = self.vote(relay, self.words(&subject, now), seen);
-        let range = self.vote(relay, self.range_words(&subject, now), seen);
+        let (of_listener, of_range) = (Sense::of_listener(&subject), Sense::of_range(&subject));
+        let listener = self.vote(relay, self.words(&subject, now), of_listener, seen);
+        let range = self.vote(relay, self.range_words(&subject, now), of_range, seen);
         times.note(&subject, &listener, &range);
         let reached = match (listener.reached, range.reached) {
             (Some(true), Some(true)) => Some(true),
@@ -400,22 +412,25 @@ impl Survey {
 
     /// Counts what the vantages say. Who shares the relay's node goes through no firewall in front of
     /// it: its good word counts only where there is no other, and its bad one never (a node need not
-    /// reach itself through its public address). And where a relay that is itself not reached
-    /// speaks against another, and somebody else for it, what closes the first is what it sees.
-    fn vote(&self, relay: &Relay, words: Vec<Word>, seen: &Seen) -> Vote {
+    /// reach itself through its public address). And where a relay that is itself not reached speaks
+    /// against another, and somebody else for it, what closes the first is what it sees.
+    fn vote(&self, relay: &Relay, words: Vec<Word>, sense: Sense, seen: &Seen) -> Vote {
         let is_beside = |name: &Arc<str>| self.nodes.get(name) == Some(&relay.node);
-        let is_unreached = |name: &Arc<str>| seen.unreached.contains(name);
-        let counts = |word: &Word| word.reached.is_some() && !seen.broken.contains(&word.vantage);
-        let words = words.into_iter().filter(counts);
+        let words = words
+            .into_iter()
+            .filter(|word| word.reached.is_some() && !seen.is_broken(&word.vantage, sense));
         let (beside, mut others): (Vec<_>, Vec<_>) =
             words.partition(|word| is_beside(&word.vantage));
+        let is_unreached = |name: &Arc<str>| seen.unreached.contains(name);
         let is_reached =
             others.iter().any(|word| word.reached == Some(true) && !is_unreached(&word.vantage));
         if is_reached {
             others.retain(|word| word.reached == Some(true) || !is_unreached(&word.vantage));
         }
+        let (doubtful, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|word| seen.doubts(word, sense));
         let needed = self.fleet.min_vantages.min(others.len()).max(1);
-        let only_beside = others.is_empty();
+        let only_beside = others.is_empty() && doubtful.is_empty();
         let (good, bad): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|word| word.reached == Some(true));
         let mut for_it: Vec<_> = good.iter().map(|word| Arc::clone(&word.vantage)).collect();
@@ -429,14 +444,11 @@ impl Survey {
         let by = beside.into_iter().filter(|word| word.reached == Some(true));
         for_it.extend(by.map(|word| word.vantage));
         let fault = bad.iter().filter_map(|word| word.fault).max();
-        Vote {
-            reached,
-            fault,
-            reached_at: good.iter().filter_map(|word| word.reached_at).max(),
-            failing_since: bad.iter().filter_map(|word| word.failing_since).min(),
-            for_it,
-            against: bad.into_iter().map(|word| word.vantage).collect(),
-        }
+        let reached_at = good.iter().filter_map(|word| word.reached_at).max();
+        let failing_since = bad.iter().filter_map(|word| word.failing_since).min();
+        let is_proved = bad.iter().any(|word| word.is_proved);
+        let against = bad.into_iter().chain(doubtful).map(|word| word.vantage).collect();
+        Vote { reached, fault, reached_at, failing_since, is_proved, for_it, against }
     }
 
     fn of_listener(&self, subject: &Subject, fault: Fault, seen: &Seen) -> Finding {
@@ -513,8 +525,10 @@ struct Seen {
     answered: BTreeSet<Subject>,
     /// Over what (UDP, TCP).
     wires: BTreeSet<&'static str>,
-    /// The vantages that reach no listener of any of several relays, although others do.
-    broken: BTreeSet<Arc<str>>,
+    /// What each vantage sees, by what it takes to see it.
+    views: BTreeMap<Sense, BTreeMap<Arc<str>, View>>,
+    /// The relays of which somebody sees something good.
+    good: BTreeMap<Sense, BTreeSet<Arc<str>>>,
     /// The relays that somebody does not reach who is no relay.
     unreached: BTreeSet<Arc<str>>,
 }
@@ -523,15 +537,20 @@ struct Seen {
 #[derive(Debug, Default)]
 struct Times {
     failing_since: BTreeMap<Subject, Instant>,
+    /// What somebody does not reach who has reached others since.
+    proved: BTreeSet<Subject>,
     /// By the listener's name and transport: when it was reached last, at which relay.
     reached_at: BTreeMap<(Arc<str>, Transport), BTreeMap<Arc<str>, Instant>>,
 }
 
 impl Times {
     fn note(&mut self, subject: &Subject, listener: &Vote, range: &Vote) {
-        let since = [listener, range].map(|vote| vote.failing_since);
-        if let Some(since) = since.into_iter().flatten().min() {
+        let both = [listener, range];
+        if let Some(since) = both.iter().filter_map(|vote| vote.failing_since).min() {
             self.failing_since.insert(subject.clone(), since);
+        }
+        if both.iter().any(|vote| vote.is_proved) {
+            self.proved.insert(subject.clone());
         }
         if let (Some(listener), Some(range)) = (listener.reached_at, range.reached_at) {
             let key = (Arc::clone(&subject.listener), subject.transport);
@@ -540,11 +559,72 @@ impl Times {
         }
     }
 
-    /// Whether the same listener was reached at another relay, since this one is not.
+    /// Whether the same listener was reached at another relay, since this one is not; or others were by
+    /// who does not reach this one.
     fn is_told_apart(&self, subject: &Subject, since: Instant) -> bool {
         let key = (Arc::clone(&subject.listener), subject.transport);
-        let relays = self.reached_at.get(&key).into_iter().flatten();
-        relays.into_iter().any(|(relay, at)| *relay != subject.relay && *at >= since)
+        let mut relays = self.reached_at.get(&key).into_iter().flatten();
+        self.proved.contains(subject)
+            || relays.any(|(relay, at)| *relay != subject.relay && *at >= since)
+    }
+}
+
+/// What one vantage sees.
+#[derive(Debug)]
+struct View {
+    relays: BTreeSet<Arc<str>>,
+    any_reached: bool,
+    /// Whether it has failed at all that it has tried, and more than once.
+    all_failed: bool,
+}
+
+impl Seen {
+    fn take(&mut self, sense: Sense, relay: &Arc<str>, words: impl Iterator<Item = Word>) {
+        let views = self.views.entry(sense).or_default();
+        for Word { vantage, reached, .. } in words {
+            let new = || View { relays: BTreeSet::new(), any_reached: false, all_failed: true };
+            let view = views.entry(vantage).or_insert_with(new);
+            view.relays.insert(Arc::clone(relay));
+            view.any_reached |= reached == Some(true);
+            view.all_failed &= reached == Some(false);
+            if reached == Some(true) {
+                self.good.entry(sense).or_default().insert(Arc::clone(relay));
+            }
+        }
+    }
+
+    fn view(&self, vantage: &Arc<str>, sense: Sense) -> Option<&View> {
+        self.views.get(&sense)?.get(vantage)
+    }
+
+    /// Whether a vantage reaches none of several relays, although others do.
+    fn is_broken(&self, vantage: &Arc<str>, sense: Sense) -> bool {
+        // Who looks at one relay only cannot be told from a witness of its fault.
+        let good = self.good.get(&sense);
+        let sees_none = |view: &View| {
+            !view.any_reached
+                && view.relays.len() > 1
+                && view.relays.iter().any(|relay| good.is_some_and(|good| good.contains(relay)))
+        };
+        self.view(vantage, sense).is_some_and(sees_none)
+    }
+
+    fn broken(&self) -> Vec<Arc<str>> {
+        let of = |(sense, views): (&Sense, &BTreeMap<Arc<str>, View>)| {
+            let broken = views.keys().filter(|name| self.is_broken(name, *sense));
+            broken.cloned().collect::<Vec<_>>()
+        };
+        let names: BTreeSet<_> = self.views.iter().flat_map(of).collect();
+        names.into_iter().collect()
+    }
+
+    /// Whether the vantage itself may be at fault, of which one cannot be sure until it has reached
+    /// another relay, or none.
+    fn doubts(&self, word: &Word, sense: Sense) -> bool {
+        let is_open = |view: &View| view.relays.len() > 1 && !view.all_failed;
+        word.reached == Some(false)
+            && !word.is_proved
+            && self.view(&word.vantage, sense).is_some_and(is_open)
     }
 }
 
@@ -555,6 +635,7 @@ struct Vote {
     fault: Option<Fault>,
     reached_at: Option<Instant>,
     failing_since: Option<Instant>,
+    is_proved: bool,
     for_it: Vec<Arc<str>>,
     against: Vec<Arc<str>>,
 }

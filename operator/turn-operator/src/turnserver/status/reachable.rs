@@ -90,7 +90,7 @@ pub(super) fn degraded(plan: &Plan, observed: &Observed) -> Finding {
     if !verdict.broken.is_empty() {
         let names: Vec<&str> = verdict.broken.iter().map(|name| &**name).collect();
         let message = format!(
-            "{}: reaches no relay at all, while others do; look at its own network",
+            "{}: reaches no relay over UDP, over TCP or at relay ports, while others do; look at its own network",
             names.join(", ")
         );
         return Finding::because(Reason::VantageBroken, message);
