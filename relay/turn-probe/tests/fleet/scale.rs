@@ -1,0 +1,140 @@
+//! Five hundred relays.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use turn_probe::{Transport, plan::PROBES_PER_SECOND};
+
+use crate::simulation::{Change, Incident, PORTS, Simulation, fleet, vantages};
+
+const RELAYS: u16 = 500;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// The most that begin within a second, whenever that begins.
+fn most_in_a_second(begun: &[Duration]) -> usize {
+    let within = |first: &Duration| {
+        begun.iter().filter(|at| *at >= first && **at < *first + seconds(1)).count()
+    };
+    begun.iter().map(within).max().unwrap_or_default()
+}
+
+/// At which of the ascending times so many of a hundred are over.
+fn percentile(times: &[Duration], percent: usize) -> Duration {
+    times[(times.len() * percent).div_ceil(100).saturating_sub(1)]
+}
+
+#[test]
+fn nothing_is_written_and_no_more_is_probed_than_planned_while_all_is_well() {
+    let mut simulation = Simulation::new(fleet(RELAYS, vantages(4)), 1);
+    simulation.run_for(seconds(40));
+    assert!(simulation.verdict.relays.values().all(|relay| relay.admitted));
+    let (changes, news) = (simulation.changes.len(), simulation.news);
+    simulation.begun.clear();
+    simulation.run_for(seconds(60));
+    for (vantage, begun) in &simulation.begun {
+        let interval = simulation.survey.plan().interval(vantage);
+        let (count, most) = (begun.len(), most_in_a_second(begun));
+        println!("{vantage}: {count} probes in 60 s, {most} in one second, interval {interval:?}");
+        let planned = 60.0 * f64::from(RELAYS) * 2.0 / interval.as_secs_f64();
+        assert!((count as f64 - planned).abs() < planned / 10.0, "{count} of {planned}");
+        // What was not begun in the second before may be begun with those of this.
+        assert!(most <= 2 * PROBES_PER_SECOND as usize, "{most}");
+        assert!(count <= 61 * PROBES_PER_SECOND as usize, "{count}");
+    }
+    let (changes, news) = (simulation.changes.len() - changes, simulation.news - news);
+    println!("changes of conditions in 60 s: {changes}, of anything: {news}");
+    assert_eq!((changes, news, simulation.refused), (0, 0, 0));
+}
+
+/// A fault of one relay, and when it comes; each is over after a minute.
+struct Fault {
+    at: Duration,
+    relay: Arc<str>,
+    incident: Incident,
+}
+
+const LASTS: Duration = seconds(60);
+
+fn incident(rng: &mut StdRng) -> Incident {
+    match rng.random_range(0..5) {
+        0 => Incident::Listener(Transport::Udp),
+        1 => Incident::Listener(Transport::Tcp),
+        2 => Incident::RangeBelow(65_536),
+        3 => Incident::RangeBelow(u32::from(PORTS.from) + 2_268),
+        _ => Incident::Everything,
+    }
+}
+
+fn faults(seed: u64, count: usize, within: Duration) -> Vec<Fault> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut faults: Vec<Fault> = Vec::new();
+    while faults.len() < count {
+        let relay: Arc<str> = format!("relay-{}", rng.random_range(1..=RELAYS)).into();
+        if faults.iter().all(|fault| fault.relay != relay) {
+            let at = seconds(40) + rng.random_range(Duration::ZERO..within);
+            faults.push(Fault { at, relay, incident: incident(&mut rng) });
+        }
+    }
+    faults.sort_by_key(|fault| fault.at);
+    faults
+}
+
+/// How long it took from a time on until a relay's condition was this.
+fn after(changes: &[Change], relay: &str, reached: bool, since: Duration) -> Option<Duration> {
+    let is_it = |change: &&Change| {
+        &*change.relay == relay && change.at >= since && change.now == (Some(reached), reached)
+    };
+    changes.iter().find(is_it).map(|change| change.at - since)
+}
+
+fn detection(agents: usize, count: usize, seed: u64) {
+    let faults = faults(seed, count, seconds(120));
+    let mut simulation = Simulation::new(fleet(RELAYS, vantages(agents)), seed);
+    let begin = faults.iter().enumerate().map(|(index, fault)| (fault.at, true, index));
+    let end = faults.iter().enumerate().map(|(index, fault)| (fault.at + LASTS, false, index));
+    let mut turns: Vec<_> = begin.chain(end).collect();
+    turns.sort();
+    for (at, begins, index) in turns {
+        simulation.run_until(at);
+        let Fault { relay, incident, .. } = &faults[index];
+        if begins {
+            simulation.incidents.insert(Arc::clone(relay), *incident);
+        } else {
+            simulation.incidents.remove(relay);
+        }
+    }
+    simulation.run_for(seconds(70));
+    let mut found = Vec::new();
+    let mut over = Vec::new();
+    for Fault { at, relay, incident } in &faults {
+        let was_found = after(&simulation.changes, relay, false, *at);
+        let is_over = after(&simulation.changes, relay, true, *at + LASTS);
+        let what = || format!("{relay}: {incident:?} at {at:?}: {was_found:?}, {is_over:?}");
+        found.push(was_found.unwrap_or_else(|| panic!("not found: {}", what())));
+        over.push(is_over.unwrap_or_else(|| panic!("not over: {}", what())));
+    }
+    found.sort();
+    over.sort();
+    let figures = |times: &[Duration]| [50, 99, 100].map(|percent| percentile(times, percent));
+    println!("{agents} agents and the operator, {count} faults in 120 s of {RELAYS} relays");
+    println!("found within (p50, p99, worst): {:?}", figures(&found));
+    println!("over within (p50, p99, worst): {:?}", figures(&over));
+    let strays = simulation.changes.iter().filter(|change| change.at > seconds(40));
+    let strays = strays.filter(|change| faults.iter().all(|fault| fault.relay != change.relay));
+    assert_eq!(strays.count(), 0, "relays without a fault");
+    assert!(percentile(&found, 99) < seconds(30), "{:?}", figures(&found));
+    assert!(percentile(&over, 100) < seconds(60), "{:?}", figures(&over));
+}
+
+#[test]
+fn faults_are_found_within_thirty_seconds_and_over_within_sixty() {
+    detection(4, 100, 2);
+}
+
+#[test]
+fn one_vantage_alone_finds_them_as_well() {
+    detection(0, 100, 3);
+}
