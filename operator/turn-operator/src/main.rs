@@ -32,7 +32,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Reconcile until SIGTERM.
-    Run(Run),
+    Run(Box<Run>),
     /// Print the CustomResourceDefinitions.
     Crd,
     /// Ask an operator whether it is ready, and the API server whether it serves the resources.
@@ -84,7 +84,7 @@ fn own_identity() -> String {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Run(arguments) => run(arguments).await,
+        Command::Run(arguments) => run(*arguments).await,
         Command::Crd => print_crds(),
         Command::Check { address } => {
             check::operator_is_ready(&address).await?;
