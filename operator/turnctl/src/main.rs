@@ -2,9 +2,11 @@
 
 mod credentials;
 mod doctor;
+mod http;
 mod input;
 mod up;
 mod validate;
+mod vantage;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -30,6 +32,7 @@ enum Command {
     /// Mint a time-limited credential.
     Credentials(credentials::Arguments),
     Doctor(doctor::Arguments),
+    Vantage(vantage::Arguments),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -53,6 +56,7 @@ async fn run() -> anyhow::Result<ExitCode> {
         Command::Up(arguments) => up::run(&arguments).await.map(|()| ExitCode::SUCCESS),
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments).await,
+        Command::Vantage(arguments) => vantage::run(arguments).await,
         Command::Credentials(arguments) => {
             credentials::run(&arguments).await.map(|()| ExitCode::SUCCESS)
         }

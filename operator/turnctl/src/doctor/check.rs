@@ -2,14 +2,8 @@
 
 use std::{collections::BTreeMap, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, ensure};
 use futures::future::join_all;
-use rustls::{
-    client::danger::ServerCertVerifier,
-    crypto::aws_lc_rs::default_provider,
-    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
-};
-use rustls_platform_verifier::Verifier;
+use rustls::{client::danger::ServerCertVerifier, pki_types::ServerName};
 use tokio::{net::lookup_host, task::JoinSet, time::timeout};
 use turn_probe::{
     AnswerFailure, Cause, Credentials, Failure, Report, Stage, Target, Transport, Trust, echo,
@@ -21,6 +15,7 @@ use super::{
     ice_url::{self, Host, IceUrl, Malformed},
     relay_ports,
 };
+use crate::http;
 
 /// Who is believed over TLS and DTLS: as browsers do, whom the system believes.
 #[derive(Debug, Clone)]
@@ -32,12 +27,7 @@ impl Trusted {
     /// # Errors
     /// When they are no certificates.
     pub(super) fn new(more: Option<&[u8]>) -> anyhow::Result<Self> {
-        let more = match more {
-            None => Vec::new(),
-            Some(pem) => authorities(pem).context("no certificates in PEM")?,
-        };
-        let verifier = Verifier::new_with_extra_roots(more, Arc::new(default_provider()))?;
-        Ok(Self(Arc::new(verifier)))
+        http::verifier(more).map(Self)
     }
 
     fn to_be(&self, host: &Host) -> anyhow::Result<Trust> {
@@ -47,12 +37,6 @@ impl Trusted {
         };
         Ok(Trust::in_name(Arc::clone(&self.0), name)?)
     }
-}
-
-fn authorities(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
-    ensure!(!certificates.is_empty(), "it holds none");
-    Ok(certificates)
 }
 
 /// What tries.
