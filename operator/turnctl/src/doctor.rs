@@ -3,6 +3,7 @@
 
 mod check;
 mod findings;
+mod from_api;
 mod gathering;
 mod ice_servers;
 mod ice_url;
@@ -20,8 +21,9 @@ use std::{
 use anyhow::{Context as _, ensure};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{credentials, input};
+use crate::{credentials, http, input};
 use check::{Checker, Trusted};
+use from_api::IceApi;
 use ice_servers::IceServer;
 use report::Diagnosis;
 
@@ -38,7 +40,7 @@ const BAD_INPUT: u8 = 2;
 pub(crate) struct Arguments {
     /// A URL such as turn:turn.example.org:3478?transport=udp, turns:turn.example.org:443 or
     /// stun:turn.example.org:3478. May be repeated.
-    #[arg(value_name = "URL", required_unless_present_any = ["ice_servers", "server"])]
+    #[arg(value_name = "URL", required_unless_present_any = ["ice_servers", "server", "api"])]
     urls: Vec<String>,
     /// JSON with iceServers as an RTCPeerConnection takes them: a file, or `-` for standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "urls")]
@@ -50,6 +52,18 @@ pub(crate) struct Arguments {
     /// The namespace of the TurnServer. Absent: that of the kubeconfig.
     #[arg(short, long, requires = "server")]
     namespace: Option<String>,
+    /// The URL that clients are given iceServers by, such as that of Turnpike's ICE-servers API:
+    /// https://…/v1/namespaces/media/turnservers/edge/iceservers.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["urls", "ice_servers", "server"])]
+    api: Option<String>,
+    /// A file with the API key to ask with (x-api-key). Absent: the environment variable
+    /// TURNPIKE_API_KEY, if there is one.
+    #[arg(long, value_name = "FILE", requires = "api", conflicts_with = "api_token_file")]
+    api_key_file: Option<PathBuf>,
+    /// A file with the token to ask with (Bearer). Absent: the environment variable
+    /// TURNPIKE_API_TOKEN, if there is one.
+    #[arg(long, value_name = "FILE", requires = "api")]
+    api_token_file: Option<PathBuf>,
     /// The username for the URLs.
     #[arg(short, long, requires = "urls")]
     username: Option<String>,
@@ -80,10 +94,16 @@ enum Output {
 
 /// What was asked for, checked.
 struct Request {
-    /// None: what the cluster says.
-    servers: Option<Vec<IceServer>>,
+    source: Source,
     checker: Checker,
     watch: Option<Duration>,
+}
+
+/// Where iceServers come from.
+enum Source {
+    Given(Vec<IceServer>),
+    Cluster,
+    Api(Box<IceApi>),
 }
 
 /// Tries and prints.
@@ -98,16 +118,24 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn request(arguments: &Arguments) -> anyhow::Result<Request> {
-    let servers = arguments.server.is_none().then(|| servers(arguments)).transpose()?;
-    ensure!(
-        servers.iter().all(|servers| servers.iter().any(|server| !server.urls.is_empty())),
-        "iceServers: empty: a client would have no relay at all"
-    );
     let authorities = arguments.ca_file.as_deref().map(input::read).transpose()?;
-    let trusted = Trusted::new(authorities.as_deref()).context("--ca-file")?;
+    let verifier = http::verifier(authorities.as_deref()).context("--ca-file")?;
     let limit = positive("--timeout", arguments.timeout)?;
     let watch = arguments.watch.map(|every| positive("--watch", every)).transpose()?;
-    Ok(Request { servers, checker: Checker { limit, trusted }, watch })
+    let source = match (&arguments.api, &arguments.server) {
+        (Some(url), _) => Source::Api(Box::new(IceApi::new(url, arguments, &verifier, limit)?)),
+        (None, Some(_)) => Source::Cluster,
+        (None, None) => Source::Given(not_empty(servers(arguments)?)?),
+    };
+    Ok(Request { source, checker: Checker { limit, trusted: Trusted::new(verifier) }, watch })
+}
+
+fn not_empty(servers: Vec<IceServer>) -> anyhow::Result<Vec<IceServer>> {
+    ensure!(
+        servers.iter().any(|server| !server.urls.is_empty()),
+        "iceServers: empty: a client would have no relay at all"
+    );
+    Ok(servers)
 }
 
 fn positive(option: &str, duration: SignedDuration) -> anyhow::Result<Duration> {
@@ -137,15 +165,17 @@ async fn from_cluster(arguments: &Arguments) -> anyhow::Result<Vec<IceServer>> {
     Ok(vec![IceServer { urls, username: Some(username), credential: Some(credential) }])
 }
 
-/// What is tried this time; none where the cluster does not say, and is asked again later.
+/// What is tried this time; none where nobody says, and is asked again later.
 async fn servers_now(
     request: &Request,
     arguments: &Arguments,
 ) -> anyhow::Result<Option<Vec<IceServer>>> {
-    if let Some(servers) = &request.servers {
-        return Ok(Some(servers.clone()));
-    }
-    match from_cluster(arguments).await {
+    let servers = match &request.source {
+        Source::Given(servers) => return Ok(Some(servers.clone())),
+        Source::Cluster => from_cluster(arguments).await,
+        Source::Api(api) => api.ask().await,
+    };
+    match servers {
         Ok(servers) => Ok(Some(servers)),
         Err(error) if request.watch.is_some() => {
             writeln!(stderr(), "turnctl: {error:#}")?;
