@@ -262,6 +262,18 @@ fn what_is_relayed_wrongly() {
 }
 
 #[test]
+fn what_came_through_yesterday_is_no_proof_of_today() {
+    let wrong = Cause::WrongPayload { from: address("192.0.2.1:61000"), sent: 32, received: 32 };
+    assert_eq!(failure(Flaw::RepeatsYesterday), (Stage::Echo, wrong));
+    let (stage, cause) = failure(Flaw::RepeatsYesterdayIn);
+    assert_eq!(stage, Stage::PeerEcho);
+    assert!(matches!(cause, Cause::NotFromOutside { .. }), "{cause:?}");
+    let (stage, cause) = failure(Flaw::RepeatsYesterdayOut);
+    assert_eq!(stage, Stage::PeerEcho);
+    assert!(matches!(cause, Cause::NotToOutside { .. }), "{cause:?}");
+}
+
+#[test]
 fn a_failure_reads_as_one_line() {
     let (outcome, ..) = probe(Flaw::NeverRelays);
     let line = outcome.expect_err("the relay has a flaw").line();

@@ -29,6 +29,12 @@ pub(crate) enum Flaw {
     RelaysOneWay,
     /// It relays something else.
     ChangesPayload,
+    /// It relays what it has relayed to somebody else before, as a cache would.
+    RepeatsYesterday,
+    /// The same of what comes through its relay ports from elsewhere.
+    RepeatsYesterdayIn,
+    /// The same of what it sends elsewhere.
+    RepeatsYesterdayOut,
     /// It relays from another port than it says.
     TranslatesPort,
     /// It relays nothing that came through a channel.
@@ -117,6 +123,8 @@ impl Relay {
             || self.flaw == Flaw::SecondClosedToOutside && to.port() == 61_001;
         let client = self.clients.iter().find(|(_, client)| client.relayed == Some(to));
         let (client, _) = client.filter(|_| !is_closed)?;
+        let repeats = self.flaw == Flaw::RepeatsYesterdayIn;
+        let payload = if repeats { &yesterday(payload) } else { payload };
         Some((*client, indication(from, payload)))
     }
 
@@ -133,7 +141,9 @@ impl Relay {
         let is_dropped = self.flaw == Flaw::SendsNothingOut
             || self.flaw == Flaw::SecondSendsNothingOut && relayed.port() == 61_001;
         let is_elsewhere = peer.ip() != relayed.ip() && !is_dropped;
-        is_elsewhere.then(|| (relayed, peer, payload.to_vec()))
+        let repeats = self.flaw == Flaw::RepeatsYesterdayOut;
+        let payload = if repeats { yesterday(payload) } else { payload.to_vec() };
+        is_elsewhere.then_some((relayed, peer, payload))
     }
 
     fn answer(&mut self, from: SocketAddr, request: &Message<'_>) -> Option<Vec<u8>> {
@@ -227,6 +237,9 @@ impl Relay {
             | Flaw::SilentToAllocate
             | Flaw::OneAllocation
             | Flaw::ChangesPayload
+            | Flaw::RepeatsYesterday
+            | Flaw::RepeatsYesterdayIn
+            | Flaw::RepeatsYesterdayOut
             | Flaw::TranslatesPort
             | Flaw::NoChannelData
             | Flaw::IndicationsOnly => false,
@@ -234,6 +247,9 @@ impl Relay {
         let mut payload = payload.to_vec();
         if self.flaw == Flaw::ChangesPayload {
             payload[0] ^= 1;
+        }
+        if self.flaw == Flaw::RepeatsYesterday {
+            payload = yesterday(&payload);
         }
         let receiver = self.clients.iter().find(|(_, client)| client.relayed == Some(to));
         let Some((receiver, allocation)) = receiver.filter(|_| !is_dropped) else {
@@ -250,6 +266,12 @@ impl Relay {
         };
         vec![(*receiver, message)]
     }
+}
+
+/// What another probe has sent in the place of this: as long, and as little to be guessed.
+fn yesterday(payload: &[u8]) -> Vec<u8> {
+    let digest = Md5::digest(b"yesterday");
+    digest.iter().copied().cycle().take(payload.len()).collect()
 }
 
 fn channel_data(number: u16, payload: &[u8]) -> Vec<u8> {
