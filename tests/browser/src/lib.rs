@@ -1,8 +1,8 @@
 //! Debian's Chromium without a window, and a page whose peers may use relayed candidates only:
-//! `carryFile(iceServers, bytes)` and `gatherEach(lists, limitMilliseconds)`.
+//! `carryFile(iceServers, bytes)`, `gatherEach(lists, limitMilliseconds)`, `askWithKey(url, key)`.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -64,12 +64,16 @@ impl Driver {
     /// Starts it on a free port of loopback, at home in `folder`.
     fn start(folder: &TempDir) -> anyhow::Result<Self> {
         // In a namespace of processes, so that no browser outlives it, whatever happens.
-        let mut child = Command::new("unshare")
-            .args(["--user", "--map-current-user", "--pid", "--fork", "--kill-child"])
-            .args(["--mount-proc", "chromedriver", "--port=0"])
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-current-user"]);
+        }
+        let complaints = folder.path().join("chromedriver.err");
+        let mut child = command
+            .args(["--pid", "--fork", "--kill-child", "--mount-proc", "chromedriver", "--port=0"])
             .env("HOME", folder.path())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(&complaints)?)
             .spawn()
             .context("start chromedriver")?;
         let stdout = child.stdout.take().context("no output")?;
@@ -78,7 +82,10 @@ impl Driver {
             .lines()
             .map_while(Result::ok)
             .find_map(|line| port(&line))
-            .context("chromedriver names no port")?;
+            .with_context(|| {
+                let said = fs::read_to_string(&complaints).unwrap_or_default();
+                format!("chromedriver names no port: {said}")
+            })?;
         Ok(driver)
     }
 

@@ -36,6 +36,15 @@ impl<'a> Caller<'a> {
         Self { cluster, trusted }
     }
 
+    /// Asks the API what it needs, as a page does.
+    pub(crate) fn asks(&self, api: &str) -> Result<Value> {
+        let (namespace, name) = (fleet::MEDIA, fleet::EDGE);
+        let url = format!("{api}/v1/namespaces/{namespace}/turnservers/{name}/iceservers");
+        let answer = self.call("askWithKey", &json!([url, fleet::CALLER.1]))?;
+        ensure!(answer["status"] == 200, "{answer:#}");
+        Ok(answer["body"].clone())
+    }
+
     /// Gathers relayed candidates.
     pub(crate) fn gathers(&self, ice_servers: &Value, limit: Duration) -> Result<Gathering> {
         let limit = u64::try_from(limit.as_millis())?;

@@ -1,6 +1,6 @@
 //! What the tests have in common: the operator by its chart, and a `TurnServer` in two regions.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -9,7 +9,7 @@ use cluster::{
     images::{Image, workspace_folder},
 };
 use rcgen::PublicKeyData as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// The namespaces of the operator and of the `TurnServer`s.
@@ -41,6 +41,10 @@ pub(crate) fn install_chart(cluster: &Cluster, chart: &str) -> Result<String> {
     for image in Image::ALL {
         cluster.load_image(&image.archive())?;
     }
+    namespace(cluster, SYSTEM)?;
+    let files = certificate(cluster)?.files();
+    cluster.apply(&secret(SYSTEM, &format!("{OURS}api"), "kubernetes.io/tls", &files))?;
+    let api = format!("api.tls.secretName={OURS}api,api.service.type=NodePort");
     let settings = Image::ALL.map(|image| {
         let name = image.name();
         let (repository, tag) = (image.repository(), Image::tag());
@@ -61,6 +65,8 @@ pub(crate) fn install_chart(cluster: &Cluster, chart: &str) -> Result<String> {
         &settings[0],
         "--set",
         &settings[1],
+        "--set",
+        &api,
     ])
 }
 
@@ -108,38 +114,94 @@ spec:
     )
 }
 
-/// [`edge`] with a listener for TLS beside UDP and TCP, on port 5349, and a certificate for the
-/// addresses of its nodes; returns the SHA-256 of its key, in base64.
+/// [`edge`] as a product has it: with a listener for TLS on port 5349 beside UDP and TCP, the agent
+/// [`AGENT`] outside, and the caller [`CALLER`], a page of any origin.
 ///
 /// # Errors
 /// As [`edge`].
-pub(crate) fn edge_with_tls(cluster: &Cluster) -> Result<String> {
+pub(crate) fn edge_outside(cluster: &Cluster) -> Result<()> {
     operator(cluster)?;
     namespace(cluster, MEDIA)?;
-    let addresses = cluster.nodes().iter().map(|node| node.address().to_string());
-    let certificate = rcgen::generate_simple_self_signed(addresses.collect::<Vec<_>>())?;
-    let secret = serde_json::json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": "edge-tls", "namespace": MEDIA},
-        "stringData": {
-            "tls.crt": certificate.cert.pem(),
-            "tls.key": certificate.signing_key.serialize_pem(),
-        },
-    });
-    cluster.apply(&secret.to_string())?;
-    let more = "  listeners:
-  - {name: udp, protocol: UDP, port: 3478}
-  - {name: tcp, protocol: TCP, port: 3478}
-  - {name: tls, protocol: TLS, port: 5349}
-  tls: {secretRef: {name: edge-tls}}
-";
+    let certificate = certificate(cluster)?;
+    let secret = |name: &str, kind: &str, data: Value| {
+        cluster.apply(&secret(MEDIA, &format!("{OURS}{name}"), kind, &data))
+    };
+    secret("tls", "kubernetes.io/tls", certificate.files())?;
+    secret("vantages", "Opaque", json!({AGENT.0: AGENT.1}))?;
+    secret("callers", "Opaque", json!({CALLER.0: CALLER.1}))?;
+    let more = format!(
+        "  listeners:
+  - {{name: udp, protocol: UDP, port: 3478}}
+  - {{name: tcp, protocol: TCP, port: 3478}}
+  - {{name: tls, protocol: TLS, port: 5349}}
+  tls: {{secretRef: {{name: {OURS}tls}}}}
+  reachability: {{vantages: {{secretRef: {{name: {OURS}vantages}}}}}}
+  iceServers: {{apiKeys: {{secretRef: {{name: {OURS}callers}}}}, allowedOrigins: ['*']}}
+"
+    );
     let client = cluster.client_host("client")?.address();
     let peers = format!("{}, {client}/32", allowed_peers(cluster)?);
-    cluster.apply(&edge_manifest(&peers, more))?;
-    wait_ready(cluster, EDGE)?;
-    Ok(STANDARD.encode(Sha256::digest(certificate.signing_key.subject_public_key_info())))
+    cluster.apply(&edge_manifest(&peers, &more))?;
+    wait_ready(cluster, EDGE).map(drop)
+}
+
+/// What the names of Secrets begin with that the tests made.
+pub(crate) const OURS: &str = "test-";
+/// The names of an agent outside and of a caller, with their secrets.
+pub(crate) const AGENT: (&str, &str) = ("outside", "token-of-the-agent-outside");
+pub(crate) const CALLER: (&str, &str) = ("shop", "api-key-of-the-shop");
+
+fn secret(namespace: &str, name: &str, kind: &str, data: &Value) -> String {
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "stringData": data,
+    });
+    object.to_string()
+}
+
+/// A certificate for the addresses of all nodes that has signed itself.
+pub(crate) struct Certificate {
+    /// In PEM.
+    pub(crate) certificate: String,
+    key: String,
+    /// SHA-256 of the public key, in base64: how a browser is told to trust it.
+    pub(crate) fingerprint: String,
+}
+
+impl Certificate {
+    fn files(&self) -> Value {
+        json!({"tls.crt": self.certificate, "tls.key": self.key})
+    }
+}
+
+/// That of the cluster which the tests share.
+pub(crate) fn certificate(cluster: &Cluster) -> Result<&'static Certificate> {
+    static MADE: OnceLock<Certificate> = OnceLock::new();
+    if let Some(made) = MADE.get() {
+        return Ok(made);
+    }
+    let addresses = cluster.nodes().iter().map(|node| node.address().to_string());
+    let made = rcgen::generate_simple_self_signed(addresses.collect::<Vec<_>>())?;
+    let public_key = made.signing_key.subject_public_key_info();
+    Ok(MADE.get_or_init(|| Certificate {
+        certificate: made.cert.pem(),
+        key: made.signing_key.serialize_pem(),
+        fingerprint: STANDARD.encode(Sha256::digest(public_key)),
+    }))
+}
+
+/// Where the API is from outside: on the port that each node has for it, at the operator's own.
+pub(crate) fn api(cluster: &Cluster, operators_node: &str) -> Result<String> {
+    let node = cluster.nodes().iter().find(|node| node.name() == operators_node);
+    let address = node.context("no such node")?.address();
+    let name = format!("{OPERATOR}-api");
+    let port = "jsonpath={.spec.ports[0].nodePort}";
+    let port =
+        cluster.kubectl(&["get", "service", &name, "--namespace", SYSTEM, "--output", port])?;
+    Ok(format!("https://{address}:{port}"))
 }
 
 /// How long a relay that ends may wait for its clients.

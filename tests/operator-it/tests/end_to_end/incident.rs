@@ -3,12 +3,14 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{Write as _, stderr, stdout},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use cluster::{Cluster, Node, deadline};
+use cluster::{ClientHost, Cluster, Node, Running, deadline};
 use libtest_mimic::Trial;
 use serde_json::Value;
 
@@ -127,11 +129,14 @@ struct Incident<'a> {
     /// From where packets are dropped: all that are not the node's own, and not the control plane.
     sources: String,
     caller: Caller<'a>,
+    /// Where the API is.
+    api: String,
+    _agent: Running,
 }
 
 impl<'a> Incident<'a> {
     fn prepare(cluster: &'a Cluster) -> Result<Self> {
-        let caller = Caller::new(cluster, fleet::edge_with_tls(cluster)?);
+        fleet::edge_outside(cluster)?;
         let server = wait_whole(cluster)?;
         // Whoever probes from the closed node would be cut off itself.
         let leader = leaders_node(cluster)?;
@@ -139,9 +144,19 @@ impl<'a> Incident<'a> {
             .map_err(|relays| anyhow::anyhow!("not two relays: {relays:?}"))?;
         let (closed, other) = if first.node == leader { (second, first) } else { (first, second) };
         let node = cluster.nodes().iter().find(|node| node.name() == closed.node);
-        let client = cluster.client_host("client")?.address();
-        let sources = format!("{{ {client}, {} }}", other.address);
-        Ok(Self { cluster, node: node.context("no such node")?, closed, other, sources, caller })
+        let client = cluster.client_host("client")?;
+        let sources = format!("{{ {}, {} }}", client.address(), other.address);
+        let api = fleet::api(cluster, &leader)?;
+        Ok(Self {
+            cluster,
+            node: node.context("no such node")?,
+            closed,
+            other,
+            sources,
+            caller: Caller::new(cluster, fleet::certificate(cluster)?.fingerprint.clone()),
+            _agent: agent(cluster, &client, &api)?,
+            api,
+        })
     }
 
     fn replay(&self, fault: &Fault) -> Result<()> {
@@ -171,19 +186,22 @@ impl<'a> Incident<'a> {
         ))
     }
 
-    /// Somebody calls meanwhile: with what is advertised all goes well, and with the URLs of the
-    /// closed relay it suffers what the fault does to it.
+    /// Somebody calls meanwhile: with what the API gives all goes well, and with the URLs of the closed
+    /// relay it suffers what the fault does to it.
     fn somebody_calls(&self, suffers: Option<Suffers>) -> Result<()> {
-        let advertised: Vec<_> = urls(&TurnServer::get(self.cluster, EDGE)?).into_iter().collect();
-        let given = caller::mint(self.cluster, &advertised)?;
+        let given = self.caller.asks(&self.api)?;
+        let urls = given["iceServers"][0]["urls"].as_array().context("no URLs")?;
+        let urls: Vec<_> = urls.iter().filter_map(Value::as_str).collect();
+        let others = self.other.address.to_string();
+        let is_well = urls.len() == 3 && urls.iter().all(|url| url.contains(&others));
+        ensure!(is_well, "the API gives {given:#}");
         let gathering = self.caller.gathers(&given["iceServers"], LONGEST_GATHERING)?;
         let is_quick = gathering.took.is_some_and(|took| took < GATHERS_WITHIN);
-        ensure!(is_quick && gathering.candidates > 0, "with what is advertised: {gathering:?}");
-        self.caller.calls(&given["iceServers"]).context("a call with what is advertised")?;
+        ensure!(is_quick && gathering.candidates > 0, "with what the API gives: {gathering:?}");
+        self.caller.calls(&given["iceServers"]).context("a call with what the API gives")?;
         let Some(suffers) = suffers else { return Ok(()) };
-        let of_closed = advertised.iter().map(|url| {
-            url.replace(&self.other.address.to_string(), &self.closed.address.to_string())
-        });
+        let of_closed =
+            urls.iter().map(|url| url.replace(&others, &self.closed.address.to_string()));
         let all = caller::mint(self.cluster, &of_closed.collect::<Vec<_>>())?;
         let gathering = self.caller.gathers(&all["iceServers"], LONGEST_GATHERING)?;
         tell(&format!("  sent to that relay: {gathering:?}"))?;
@@ -231,7 +249,7 @@ impl<'a> Incident<'a> {
 
 /// Nobody reaches anybody: then it is not the relays that are taken for broken.
 fn fails_open(cluster: &Cluster) -> Result<()> {
-    fleet::edge_with_tls(cluster)?;
+    fleet::edge_outside(cluster)?;
     let before = urls(&wait_whole(cluster)?);
     // From the other nodes, their pods and hosts: what the kubelets and the control plane need stays.
     let addresses: Vec<_> = cluster.nodes().iter().map(|node| node.address().to_string()).collect();
@@ -259,6 +277,22 @@ fn fails_open(cluster: &Cluster) -> Result<()> {
     })?;
     drop(cuts);
     wait_whole(cluster).map(drop)
+}
+
+/// Starts an agent on a host of the clients' network.
+fn agent(cluster: &Cluster, client: &ClientHost, api: &str) -> Result<Running> {
+    let (name, token) = fleet::AGENT;
+    let logs = cluster.logs_dir().context("a cluster of ours")?;
+    let [token_file, authority] = ["agent.token", "agent.pem"].map(|file| logs.join(file));
+    fs::write(&token_file, token)?;
+    fs::write(&authority, &fleet::certificate(cluster)?.certificate)?;
+    let program = cluster::program("turnctl")?;
+    let path = |path: &Path| path.to_str().map(str::to_owned).context("a path");
+    let (program, token_file, authority) = (path(&program)?, path(&token_file)?, path(&authority)?);
+    let server = format!("{}/{EDGE}", fleet::MEDIA);
+    let arguments = ["vantage", "--api", api, "--turnserver", &server, "--name", name];
+    let files = ["--token-file", &token_file, "--ca-file", &authority];
+    client.start("agent", &program, &[&arguments[..], &files[..]].concat())
 }
 
 /// What was measured, for who reads the test's output.
