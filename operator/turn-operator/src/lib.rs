@@ -6,6 +6,7 @@
 
 pub mod api_error;
 pub mod check;
+pub mod doctor_page;
 pub mod health;
 pub mod ice_api;
 pub mod leader;
