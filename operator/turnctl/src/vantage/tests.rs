@@ -15,12 +15,17 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use relay_config::{Config, RawConfig};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use turn_auth::{Secret, TimeLimitedCredential, UnixSeconds};
+use turn_operator::{
+    metrics::Metrics,
+    reachability::{Facts, Leading, Reachability, agent_routes},
+};
 use turn_probe::{
     Fault, ProbeOrder, Transport,
     agent::{AgentOrder, AgentOrders, AgentReport, OrderId},
-    plan::Subject,
+    plan::{self, Listener, PortRange, Subject, Vantage, VantageKind},
+    survey::Fleet,
 };
 use turn_relay::process::Process;
 
@@ -127,8 +132,14 @@ fn order(server: SocketAddr, round: u64) -> AgentOrder {
     AgentOrder { id: OrderId::new(&subject, round), probe }
 }
 
-/// A relay in this process.
-async fn relay(folder: &tempfile::TempDir) -> (Process, SocketAddr) {
+/// A relay in this process, until it is dropped.
+struct Relay {
+    address: SocketAddr,
+    _stop: oneshot::Sender<()>,
+}
+
+async fn relay() -> Relay {
+    let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("secret");
     std::fs::write(&file, "north\n").expect("written");
     let port = free_port();
@@ -141,8 +152,21 @@ async fn relay(folder: &tempfile::TempDir) -> (Process, SocketAddr) {
     );
     let raw: RawConfig = serde_saphyr::from_str(&text).expect("it is read");
     let config = Config::try_from(raw).expect("it is good");
-    let process = Process::start(config, &[LOOPBACK], None).await.expect("it starts");
-    (process, SocketAddr::new(LOOPBACK, port))
+    let (ready, is_ready) = oneshot::channel();
+    let (stop, stopped) = oneshot::channel();
+    // All of it ends with its runtime.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async move {
+            let started = Process::start(config, &[LOOPBACK], None).await;
+            let _process = started.expect("it starts");
+            let _nobody_waits = ready.send(());
+            let _dropped = stopped.await;
+        });
+        drop(folder);
+    });
+    is_ready.await.expect("it starts");
+    Relay { address: SocketAddr::new(LOOPBACK, port), _stop: stop }
 }
 
 fn free_port() -> u16 {
@@ -193,8 +217,8 @@ fn told(lines: &mut Lines) -> Vec<String> {
 
 #[tokio::test]
 async fn what_is_ordered_is_probed_and_reported() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (_relay, good) = relay(&folder).await;
+    let relay = relay().await;
+    let good = relay.address;
     let gone = SocketAddr::new(LOOPBACK, free_port());
     let first = Say::Orders(orders(vec![order(good, 1), order(gone, 1)]));
     let (api, mut heard) = serve(vec![first]).await;
@@ -348,8 +372,8 @@ async fn a_flood_of_orders_is_made_as_far_as_there_is_room() {
 
 #[tokio::test]
 async fn one_round_says_whether_all_is_reached() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (_relay, good) = relay(&folder).await;
+    let relay = relay().await;
+    let good = relay.address;
     let gone = SocketAddr::new(LOOPBACK, free_port());
     for (servers, expected) in [(vec![good], End::AllReached), (vec![good, gone], End::NotReached)]
     {
@@ -360,5 +384,78 @@ async fn one_round_says_whether_all_is_reached() {
         heard.recv().await.expect("it has asked");
         let report = heard.recv().await.expect("it has reported").report;
         assert_eq!(report.answers.len(), servers.len());
+    }
+}
+
+/// What the operator knows, once nothing but this agent tells it of a relay.
+#[tokio::test]
+async fn the_operators_own_api_is_told_that_a_relay_is_reached_and_then_that_it_is_not() {
+    let relay = relay().await;
+    let address = relay.address;
+    let (changed, mut changes) = mpsc::unbounded_channel();
+    let metrics = Metrics::new().expect("metrics");
+    let on_change = Arc::new(move |_: &str| _ = changed.send(()));
+    let reachability = Reachability::new(metrics, on_change);
+    reachability.follow("uid", Some(facts(address)));
+    let leading = Leading::default();
+    let listener = tokio::net::TcpListener::bind((LOOPBACK, 0)).await.expect("loopback");
+    let api = listener.local_addr().expect("it is bound");
+    let routes = agent_routes(leading.clone());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let (mut agent, mut lines) = agent(api, &["127.0.0.0/8"]);
+    let mut relay = Some(relay);
+    let wait = async {
+        // The leader comes later.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let _term = leading.begin(reachability.clone());
+        for expected in [true, false] {
+            while reachability.verdict("uid").and_then(|all| all.relays.get("edge-1")?.reached)
+                != Some(expected)
+            {
+                changes.recv().await.expect("it is observed");
+            }
+            // The relay goes away.
+            drop(relay.take());
+        }
+    };
+    tokio::select! {
+        never = agent.run() => match never {},
+        waited = tokio::time::timeout(2 * SOON, wait) => waited.expect("in time"),
+    }
+    let lines = told(&mut lines);
+    let says = |what: &str| lines.iter().any(|line| line.contains(what));
+    assert!(says("does not lead") && says("connected"), "{lines:?}");
+    assert!(says(&format!("relay edge-1: UDP {address} reached")), "{lines:?}");
+    assert!(says(&format!("relay edge-1: UDP {address} not reached: ")), "{lines:?}");
+}
+
+/// A fleet of one relay, which nobody but the agent probes.
+fn facts(relay: SocketAddr) -> Facts {
+    let vantage = Vantage { name: "berlin".into(), kind: VantageKind::Outside, node: None };
+    Facts {
+        namespace: "media".to_owned(),
+        name: "edge".to_owned(),
+        fleet: Fleet {
+            relays: vec![plan::Relay {
+                name: "edge-1".into(),
+                node: "node-1".to_owned(),
+                addresses: vec![relay.ip()],
+            }],
+            listeners: vec![Listener {
+                name: "udp".into(),
+                transport: Transport::Udp,
+                port: relay.port(),
+            }],
+            vantages: vec![vantage],
+            relay_ports: PortRange { from: 61_000, to: 61_099 },
+            min_vantages: 1,
+            fail_open: true,
+            admitted: std::collections::BTreeSet::new(),
+            skewed: std::collections::BTreeSet::new(),
+        },
+        secret: secret(),
+        certificate: None,
+        admin: std::collections::BTreeMap::new(),
+        agents: [("berlin".to_owned(), secret())].into(),
     }
 }
