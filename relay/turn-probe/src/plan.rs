@@ -26,9 +26,10 @@ pub const PROBES_PER_SECOND: u32 = 100;
 const RELAYS_PER_RELAY: usize = 2;
 /// How long a probe may take: enough for several repetitions of each request.
 pub const LIMIT: Duration = Duration::from_secs(5);
-/// The same for one that confirms another. Where five of a hundred datagrams are lost, one probe over
-/// TCP in 400 is not over within the first limit: its kernel sends a SYN again after one second, three
-/// and seven. Two in a row would be a relay lost by chance every other day.
+/// The same for one that confirms another. Where five of a hundred datagrams are lost, about one probe
+/// over TCP in 300 is not over within the first limit: its kernel sends a SYN again after one second,
+/// three and seven. Two of these in a row would lose a relay with five vantages about once a day; so
+/// it takes about two months (`tests/fleet`).
 pub const LIMIT_TO_CONFIRM: Duration = Duration::from_secs(9);
 /// An order that is not answered by then is given out anew.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
