@@ -42,6 +42,7 @@ use self::{
     limits::Limits,
 };
 use crate::{
+    doctor_page,
     metrics::Metrics,
     reachability::{Leading, agent_routes},
 };
@@ -92,13 +93,14 @@ impl IceApi {
         self.api.fleets.follow(client).await;
     }
 
-    /// Its routes, those of agents outside among them.
+    /// Its routes, those of agents outside and the doctor page among them.
     pub fn routes(&self) -> Router {
         Router::new()
             .route(PATH, on(MethodFilter::GET.or(MethodFilter::POST), ask).options(preflight))
             .with_state(Arc::clone(&self.api))
             .route("/openapi.json", get(|| async { Json(openapi::document()) }))
             .merge(agent_routes(self.leading.clone()))
+            .merge(doctor_page::routes())
     }
 }
 
