@@ -35,7 +35,7 @@ const TOKEN_VARIABLE: &str = "TURNPIKE_VANTAGE_TOKEN";
 /// variable TURNPIKE_VANTAGE_TOKEN. The variables HTTPS_PROXY and NO_PROXY count.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The operator's HTTPS address, such as https://turn-api.example.org.
+    /// The operator's HTTPS address, such as `https://turn-api.example.org`.
     #[arg(long, value_name = "URL")]
     api: String,
     /// The TurnServer whose relays to probe.

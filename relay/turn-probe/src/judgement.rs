@@ -8,7 +8,7 @@
 //! A vantage that loses its own way out sees one relay after the other fail, and no single failure
 //! tells that from a relay's fault. So a failure counts once the vantage has reached another relay with
 //! a probe that began after the first failure, and fails again here with one that began after that
-//! (what it is reached by is a [`Sense`]). Until then it is in doubt.
+//! (over UDP, over TCP, or at relay ports, as it fails here). Until then it is in doubt.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
