@@ -67,7 +67,6 @@ fn probe(seed: u64) -> Result<(), Stage> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures, and the seeds of what failed")]
 fn five_of_a_hundred_datagrams_lost_hardly_ever_fail_a_probe() {
     let mut failed = BTreeMap::<Stage, usize>::new();
     for seed in 0..PROBES {
