@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,6 +22,11 @@ pub const CONFIRM_AFTER: Duration = Duration::from_secs(2);
 /// How many probes one vantage begins each second, at most. One takes about 30 datagrams each way,
 /// and two allocations for less than a second where all is well.
 pub const PROBES_PER_SECOND: u32 = 100;
+/// How many probes of one vantage are under way at one relay, at most: more allocations than those of
+/// four are refused to one prober.
+const AT_ONE_RELAY: usize = 4;
+/// How long another one waits then.
+const WAIT_FOR_RELAY: Duration = Duration::from_millis(500);
 /// How many relays on other nodes probe each relay.
 const RELAYS_PER_RELAY: usize = 2;
 /// How long a probe may take: enough for several repetitions of each request.
@@ -147,9 +152,13 @@ impl Plan {
     ) {
         let mut wanted = BTreeMap::<Arc<str>, BTreeSet<Subject>>::new();
         for vantage in vantages {
-            let of = relays.iter().filter(|relay| is_to_probe(vantage, relay, vantages));
-            let subjects = of.flat_map(|relay| subjects(relay, listeners));
-            wanted.insert(Arc::clone(&vantage.name), subjects.collect());
+            wanted.entry(Arc::clone(&vantage.name)).or_default();
+        }
+        for relay in relays {
+            for vantage in probers(relay, vantages) {
+                let wanted = wanted.entry(Arc::clone(&vantage.name)).or_default();
+                wanted.extend(subjects(relay, listeners));
+            }
         }
         self.slots.retain(|vantage, _| wanted.contains_key(vantage));
         self.queues.retain(|vantage, _| wanted.contains_key(vantage));
@@ -205,6 +214,12 @@ impl Plan {
         *begun = (*begun).max(idle);
         while *begun < now && queue.first().is_some_and(|(due, _)| *due <= now) {
             let Some((_, subject)) = queue.pop_first() else { break };
+            if under_way(slots, &subject) >= AT_ONE_RELAY {
+                let Some(slot) = slots.get_mut(&subject) else { continue };
+                slot.due = now + WAIT_FOR_RELAY;
+                queue.insert((slot.due, subject));
+                continue;
+            }
             *begun += Duration::from_secs(1) / PROBES_PER_SECOND;
             let Some(slot) = slots.get_mut(&subject) else { continue };
             slot.round += 1;
@@ -266,21 +281,30 @@ impl Plan {
     }
 }
 
-/// Whether a vantage is among those that probe a relay. Nobody probes itself; of the relays on other
-/// nodes a few do, always the same while the fleet is the same.
-fn is_to_probe(vantage: &Vantage, relay: &Relay, all: &[Vantage]) -> bool {
-    if vantage.kind != VantageKind::Relay {
-        return true;
-    }
+/// Who probes a relay: all that are no relays. Nobody probes itself; of the relays on other nodes a few
+/// do, always the same while the fleet is the same.
+fn probers<'a>(relay: &Relay, all: &'a [Vantage]) -> impl Iterator<Item = &'a Vantage> + use<'a> {
     let is_elsewhere = |vantage: &&Vantage| {
         vantage.kind == VantageKind::Relay && vantage.node.as_deref() != Some(&*relay.node)
     };
-    if !is_elsewhere(&vantage) {
-        return false;
-    }
-    let weight = |vantage: &Vantage| hash(&(&vantage.name, &relay.name));
-    let before = all.iter().filter(is_elsewhere).filter(|other| weight(other) < weight(vantage));
-    before.take(RELAYS_PER_RELAY).count() < RELAYS_PER_RELAY
+    let weight = |vantage: &'a Vantage| (hash(&(&vantage.name, &relay.name)), vantage);
+    let mut elsewhere: Vec<_> = all.iter().filter(is_elsewhere).map(weight).collect();
+    elsewhere.sort_unstable_by_key(|(weight, _)| *weight);
+    let elsewhere = elsewhere.into_iter().take(RELAYS_PER_RELAY).map(|(_, vantage)| vantage);
+    all.iter().filter(|vantage| vantage.kind != VantageKind::Relay).chain(elsewhere)
+}
+
+/// How many other probes are under way at the relay of a subject.
+fn under_way(slots: &BTreeMap<Subject, Slot>, subject: &Subject) -> usize {
+    let first = Subject {
+        relay: Arc::clone(&subject.relay),
+        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        listener: "".into(),
+        transport: Transport::Udp,
+        port: 0,
+    };
+    let of_relay = slots.range(first..).take_while(|(other, _)| other.relay == subject.relay);
+    of_relay.filter(|(other, slot)| slot.is_under_way && *other != subject).count()
 }
 
 fn subjects<'a>(
