@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use turn_probe::survey::Suspicion;
+use turn_probe::{Transport, survey::Suspicion};
 
 use crate::simulation::{Habit, Incident, Simulation, fleet, vantages};
 
@@ -101,6 +101,23 @@ fn one_vantage_that_is_cut_off_is_called_broken_and_the_fleet_stays() {
         .map(|change| (change.at, &change.relay, change.now))
         .collect();
     assert_eq!(changes, []);
+}
+
+#[test]
+fn a_vantage_that_has_no_udp_is_not_believed_of_udp() {
+    let mut simulation = Simulation::new(fleet(10, vantages(4)), 1);
+    simulation.run_for(WARM);
+    let before = simulation.changes.len();
+    simulation.habits.insert("agent-1".into(), Habit::NoUdp);
+    simulation.run_for(Duration::from_secs(120));
+    assert_eq!(simulation.verdict.broken, ["agent-1".into()]);
+    assert_eq!(simulation.changes.len(), before);
+    // What it sees over TCP counts still.
+    simulation.incidents.insert("relay-2".into(), Incident::Listener(Transport::Tcp));
+    simulation.run_for(WARM);
+    let relay = &simulation.verdict.relays["relay-2"];
+    let tcp = relay.subjects.iter().find(|of| of.subject.transport == Transport::Tcp);
+    assert!(tcp.is_some_and(|of| of.not_reached_from.contains(&"agent-1".into())));
 }
 
 #[test]

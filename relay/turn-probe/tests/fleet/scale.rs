@@ -1,9 +1,17 @@
 //! Five hundred relays.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use turn_probe::{Transport, plan::PROBES_PER_SECOND};
+use turn_probe::{
+    Transport,
+    plan::{Listener, PROBES_PER_SECOND, Relay, Vantage, VantageKind},
+    survey::Survey,
+};
 
 use crate::simulation::{Change, Incident, PORTS, Simulation, fleet, vantages};
 
@@ -46,6 +54,9 @@ fn nothing_is_written_and_no_more_is_probed_than_planned_while_all_is_well() {
     }
     let (changes, news) = (simulation.changes.len() - changes, simulation.news - news);
     println!("changes of conditions in 60 s: {changes}, of anything: {news}");
+    let began = Instant::now();
+    simulation.survey.judge(simulation.now);
+    println!("to judge all of it once takes {:?}", began.elapsed());
     assert_eq!((changes, news, simulation.refused), (0, 0, 0));
 }
 
@@ -137,4 +148,59 @@ fn faults_are_found_within_thirty_seconds_and_over_within_sixty() {
 #[test]
 fn one_vantage_alone_finds_them_as_well() {
     detection(0, 100, 3);
+}
+
+#[test]
+fn no_relay_has_to_refuse_probes_for_want_of_room() {
+    let mut fleet = fleet(3, vantages(4));
+    let of = |name: &str, transport| Listener { name: name.into(), transport, port: 3478 };
+    fleet.listeners = vec![
+        of("udp", Transport::Udp),
+        of("tcp", Transport::Tcp),
+        of("tls", Transport::Tls),
+        of("dtls", Transport::Dtls),
+    ];
+    for (index, relay) in fleet.relays.iter_mut().enumerate() {
+        let last = u16::try_from(index).expect("few");
+        relay.addresses.push(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
+    }
+    let mut simulation = Simulation::new(fleet, 5);
+    simulation.run_for(seconds(20));
+    assert!(simulation.verdict.relays.values().all(|relay| relay.admitted), "all of it soon");
+    simulation.run_for(seconds(40));
+    // Its relay ports are closed: each probe now lasts as long as it may.
+    simulation.incidents.insert("relay-2".into(), Incident::RangeBelow(65_536));
+    simulation.run_for(seconds(60));
+    assert!(!simulation.verdict.relays["relay-2"].admitted);
+    simulation.incidents.clear();
+    simulation.run_for(seconds(60));
+    assert!(simulation.verdict.relays["relay-2"].admitted);
+    assert_eq!(simulation.faults.get(&turn_probe::Fault::Full), None);
+}
+
+/// Every relay is a vantage too.
+#[test]
+fn five_hundred_relays_that_probe_each_other_are_planned_without_delay() {
+    let mut fleet = fleet(RELAYS, vantages(4));
+    let of = |relay: &Relay| Vantage {
+        name: Arc::clone(&relay.name),
+        kind: VantageKind::Relay,
+        node: Some(relay.node.clone()),
+    };
+    let relays: Vec<_> = fleet.relays.iter().map(of).collect();
+    fleet.vantages.extend(relays);
+    let began = Instant::now();
+    let mut survey = Survey::new(fleet.clone(), began);
+    let begun = began.elapsed();
+    fleet.relays.pop();
+    let again = Instant::now();
+    survey.set(fleet, again);
+    let (changed, judging) = (again.elapsed(), Instant::now());
+    survey.judge(judging);
+    let judged = judging.elapsed();
+    let counts = survey.plan().vantages().map(|(_, count)| count);
+    println!("planned in {begun:?}, once more in {changed:?}, judged in {judged:?}");
+    println!("subjects of all vantages: {}", counts.sum::<usize>());
+    // Many times what it takes.
+    assert!(begun < seconds(5) && changed < seconds(5) && judged < seconds(2));
 }

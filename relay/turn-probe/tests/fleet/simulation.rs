@@ -48,6 +48,8 @@ pub(crate) enum Habit {
     Honest,
     /// Nothing reaches it.
     CutOff,
+    /// A firewall lets none of its UDP out.
+    NoUdp,
     /// It tells what cannot be.
     Nonsense,
     /// It says of all that it is good.
@@ -254,7 +256,7 @@ impl Simulation {
                 });
                 found = strange.chain(found.iter().cloned()).collect();
             }
-            Habit::Honest | Habit::CutOff | Habit::Flatters => {}
+            Habit::Honest | Habit::CutOff | Habit::NoUdp | Habit::Flatters => {}
         }
         for (order, observation) in found {
             self.record(agent, &order, &observation);
@@ -317,7 +319,14 @@ impl Simulation {
                 return (order.limit, observation(Some(Fault::Silence), Vec::new()));
             }
             Habit::Nonsense => return (Duration::from_millis(1), self.nonsense(order)),
-            Habit::Honest | Habit::Floods => {}
+            Habit::NoUdp if order.subject.transport == Transport::Udp => {
+                return (order.limit, observation(Some(Fault::Silence), Vec::new()));
+            }
+            Habit::NoUdp if !self.incidents.contains_key(&order.subject.relay) => {
+                let closed = seen(order.ports, &|_| false);
+                return (order.limit, observation(Some(Fault::RelayPorts), closed));
+            }
+            Habit::Honest | Habit::Floods | Habit::NoUdp => {}
         }
         let fault = match self.incidents.get(&order.subject.relay) {
             Some(Incident::Everything) => Some(Fault::Silence),
