@@ -83,7 +83,7 @@ impl Cell {
             self.failing_since = None;
         }
         let since = *self.failing_since.get_or_insert(now);
-        self.is_proved |= elsewhere.is_some_and(|success| success > since);
+        self.is_proved |= elsewhere.is_some_and(|success| success >= since);
         if is_second || self.reached == Some(false) {
             self.reached = Some(false);
             self.fault = Some(fault);
@@ -398,9 +398,9 @@ mod tests {
         let (start, mut cell) = (Instant::now(), Cell::default());
         let at = |seconds| start + Duration::from_secs(seconds);
         cell.fail(Fault::Silence, Some(at(0)), at(1));
-        cell.fail(Fault::Silence, Some(at(1)), at(3));
+        cell.fail(Fault::Silence, Some(at(0)), at(3));
         assert!(!cell.is_proved && cell.wants_confirmation(), "that was before");
-        cell.fail(Fault::Silence, Some(at(2)), at(5));
+        cell.fail(Fault::Silence, Some(at(1)), at(5));
         assert!(cell.is_proved && !cell.wants_confirmation());
         cell.succeed(at(6));
         assert!(!cell.is_proved);

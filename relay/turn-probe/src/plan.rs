@@ -129,6 +129,8 @@ struct Slot {
     is_under_way: bool,
     /// Whether it confirms what was found last.
     confirms: bool,
+    /// Whether it comes again at once, because something that is under way began too soon.
+    hurries: bool,
 }
 
 /// Who probes whom, and when.
@@ -172,6 +174,7 @@ impl Plan {
                     round: 0,
                     is_under_way: false,
                     confirms: false,
+                    hurries: false,
                 });
             }
             let queue = slots.iter().map(|(subject, slot)| (slot.due, subject.clone())).collect();
@@ -249,14 +252,17 @@ impl Plan {
         slot.is_some_and(|slot| slot.is_under_way && slot.round == round)
     }
 
-    /// Has a vantage probe something now rather than later.
+    /// Has a vantage begin to probe something now rather than later; again, if it is under way.
     pub fn hasten(&mut self, vantage: &str, subject: &Subject, now: Instant) {
         let slot = self.slots.get_mut(vantage).and_then(|slots| slots.get_mut(subject));
         let queue = self.queues.get_mut(vantage);
         if let (Some(slot), Some(queue)) = (slot, queue)
-            && !slot.is_under_way
             && slot.due > now
         {
+            if slot.is_under_way {
+                slot.hurries = true;
+                return;
+            }
             queue.remove(&(slot.due, subject.clone()));
             slot.due = now;
             queue.insert((now, subject.clone()));
@@ -275,8 +281,12 @@ impl Plan {
         queue.remove(&(slot.due, subject.clone()));
         slot.is_under_way = false;
         slot.confirms = confirm;
-        slot.due =
-            now + if confirm { CONFIRM_AFTER } else { spread(interval, subject, slot.round) };
+        let pause = match (confirm, std::mem::take(&mut slot.hurries)) {
+            (false, true) => Duration::ZERO,
+            (true, _) => CONFIRM_AFTER,
+            (false, false) => spread(interval, subject, slot.round),
+        };
+        slot.due = now + pause;
         queue.insert((slot.due, subject.clone()));
     }
 }
