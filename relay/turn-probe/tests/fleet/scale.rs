@@ -13,7 +13,7 @@ use turn_probe::{
     survey::Survey,
 };
 
-use crate::simulation::{Change, Incident, PORTS, Simulation, fleet, vantages};
+use crate::simulation::{Change, Incident, PORTS, Simulation, fleet, outside, vantages};
 
 const RELAYS: u16 = 500;
 
@@ -203,4 +203,27 @@ fn five_hundred_relays_that_probe_each_other_are_planned_without_delay() {
     println!("subjects of all vantages: {}", counts.sum::<usize>());
     // Many times what it takes.
     assert!(begun < seconds(5) && changed < seconds(5) && judged < seconds(2));
+}
+
+#[test]
+fn small_fleets_find_faults_as_soon() {
+    let mut found = Vec::new();
+    for relays in 1..=3 {
+        for seed in 0..100 {
+            let mut simulation = Simulation::new(fleet(relays, vec![outside("berlin")]), seed);
+            simulation.fleet.fail_open = false;
+            simulation.survey.set(simulation.fleet.clone(), simulation.now);
+            let at = seconds(40) + simulation.rng.random_range(Duration::ZERO..seconds(20));
+            simulation.run_until(at);
+            let incident = incident(&mut simulation.rng);
+            simulation.incidents.insert("relay-1".into(), incident);
+            simulation.run_for(seconds(60));
+            let was_found = after(&simulation.changes, "relay-1", false, at);
+            found.push(was_found.unwrap_or_else(|| panic!("{relays} relays: {incident:?}")));
+        }
+    }
+    found.sort();
+    let figures = [50, 99, 100].map(|percent| percentile(&found, percent));
+    println!("fleets of one to three, one vantage: found within (p50, p99, worst): {figures:?}");
+    assert!(figures[1] < seconds(30), "{figures:?}");
 }
