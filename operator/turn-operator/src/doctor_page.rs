@@ -193,7 +193,9 @@ mod tests {
         let vocabulary = "http://www.w3.org/2000/svg";
         for file in &FILES {
             let text = file.text.replace(vocabulary, "");
-            for outside in ["http:", "https:", "ws:", "wss:", "'data:", "url(", "@import", "\"//"] {
+            for outside in
+                ["http://", "https://", "ws://", "wss://", "'data:", "url(", "@import", "\"//"]
+            {
                 assert!(!text.contains(outside), "{}: {outside}", file.path);
             }
         }
