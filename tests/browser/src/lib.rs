@@ -55,14 +55,18 @@ async fn run(browser: &Client, page: &str, call: [Value; 3]) -> anyhow::Result<V
 }
 
 /// A chromedriver that runs. It ends with the value, and with it the browser.
-struct Driver {
+#[derive(Debug)]
+pub struct Driver {
     child: Child,
     port: u16,
 }
 
 impl Driver {
     /// Starts it on a free port of loopback, at home in `folder`.
-    fn start(folder: &TempDir) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is none, or it does not start.
+    pub fn start(folder: &TempDir) -> anyhow::Result<Self> {
         // In a namespace of processes, so that no browser outlives it, whatever happens.
         let mut command = Command::new("unshare");
         if !rustix::process::geteuid().is_root() {
@@ -89,8 +93,12 @@ impl Driver {
         Ok(driver)
     }
 
-    /// A browser without a window, that talks to nobody but the page's servers.
-    async fn browser(&self, home: &Path, trusted: &str) -> anyhow::Result<Client> {
+    /// A browser without a window, that talks to nobody but the page's servers, at home in `home`.
+    /// `trusted` is the SHA-256 of the key of a certificate, in base64.
+    ///
+    /// # Errors
+    /// When there is none, or it does not start.
+    pub async fn browser(&self, home: &Path, trusted: &str) -> anyhow::Result<Client> {
         let profile = format!("--user-data-dir={}", home.join("profile").display());
         let trust = format!("--ignore-certificate-errors-spki-list={trusted}");
         let arguments = [

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use cluster::{ClientHost, Cluster, Node, Running, deadline};
 use libtest_mimic::Trial;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     CALLERS, NODES,
@@ -209,8 +209,10 @@ impl<'a> Incident<'a> {
             (Suffers::Waits(expected), Some(took)) if (took - expected).abs() < 5.0 => Ok(()),
             (Suffers::NoEnd, None) => Ok(()),
             (Suffers::FailedCall, Some(_)) => {
-                let call = self.caller.calls(&all["iceServers"]);
-                tell(&format!("  and calls: {call:?}"))?;
+                // Who is called has what the API gives.
+                let ends = json!({"caller": all["iceServers"], "callee": given["iceServers"]});
+                let call = self.caller.calls(&ends);
+                tell(&format!("  and calls somebody on the other: {}", shown(&call)))?;
                 ensure!(call.is_err(), "the call does not fail");
                 Ok(())
             }
@@ -293,6 +295,10 @@ fn agent(cluster: &Cluster, client: &ClientHost, api: &str) -> Result<Running> {
     let arguments = ["vantage", "--api", api, "--turnserver", &server, "--name", name];
     let files = ["--token-file", &token_file, "--ca-file", &authority];
     client.start("agent", &program, &[&arguments[..], &files[..]].concat())
+}
+
+fn shown(call: &Result<()>) -> String {
+    call.as_ref().map_or_else(|error| format!("{error:#}"), |()| "connected".to_owned())
 }
 
 /// What was measured, for who reads the test's output.
