@@ -198,7 +198,7 @@ impl Api {
             &fleet.status.relays,
             asked.region.as_deref(),
             checked.ice_servers().max_urls.into(),
-            &mut choice::random(),
+            &mut rand::rng(),
         );
         if urls.is_empty() {
             let why = fleet.why_not_ready();

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use rand::{Rng, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+use rand::{CryptoRng, seq::SliceRandom as _};
 use turn_api::{Reached, RelayStatus};
 
 use super::answer::LeftOut;
@@ -34,11 +34,6 @@ impl Kind {
     }
 }
 
-/// What draws.
-pub(super) fn random() -> StdRng {
-    StdRng::from_rng(&mut rand::rng())
-}
-
 /// Whether clients may be sent to a relay at all.
 fn is_open(relay: &RelayStatus) -> bool {
     relay.ready && !relay.draining && !relay.full
@@ -49,7 +44,7 @@ pub(super) fn choose(
     relays: &[RelayStatus],
     region: Option<&str>,
     most: usize,
-    random: &mut impl Rng,
+    random: &mut impl CryptoRng,
 ) -> Vec<String> {
     let mut open: Vec<_> = relays.iter().filter(|relay| is_open(relay)).collect();
     open.shuffle(random);
@@ -119,6 +114,7 @@ fn of_relay(relay: &RelayStatus, chosen: &[String]) -> Vec<LeftOut> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use rand::{SeedableRng as _, rngs::StdRng};
     use turn_api::ListenerReachability;
 
     use super::*;
