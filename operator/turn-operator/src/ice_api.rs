@@ -1,8 +1,8 @@
 //! The ICE-servers API: who may ask is given what a client needs to reach the relays of a
 //! `TurnServer` now, and credentials that end by themselves. Served by every replica of the operator.
 //!
-//! [`choice`] decides which URLs, purely; [`callers`] who may ask; what is known of the fleets
-//! ([`fleets`]) comes from a watch of each replica, so that no request waits for the API server but
+//! `choice` decides which URLs, purely; `callers` who may ask; what is known of the fleets
+//! (`fleets`) comes from a watch of each replica, so that no request waits for the API server but
 //! the first of a caller.
 
 mod answer;
