@@ -58,7 +58,8 @@ async fn run(browser: &Client, page: &str, call: [Value; 3]) -> anyhow::Result<V
 #[derive(Debug)]
 pub struct Driver {
     child: Child,
-    port: u16,
+    /// Where it listens, on loopback.
+    pub port: u16,
 }
 
 impl Driver {

@@ -1,5 +1,7 @@
 // ICE gathering in this browser: what comes of a list of servers, and when.
 
+import {parse} from './ice_url.js';
+
 // Longer than any browser waits for a server that says nothing over UDP: Chrome gives up after 39.75
 // s. One that says nothing over TCP it does not give up for minutes.
 export const LIMIT_MILLISECONDS = 45_000;
@@ -80,7 +82,10 @@ export class Gathering {
 
   #candidate(candidate) {
     if (!candidate?.candidate) return;
-    const {type, protocol, relayProtocol, address, port, url} = candidate;
+    const {type, protocol, address, port} = candidate;
+    const url = candidate.url ?? (this.urls.length === 1 ? this.urls[0] : null);
+    // Chromium tells the protocol of TCP and TLS alone, and other browsers none.
+    const relayProtocol = candidate.relayProtocol ?? (url ? parse(url).wire.toLowerCase() : null);
     this.#note('candidates', {type, protocol, relayProtocol, address, port, url});
   }
 

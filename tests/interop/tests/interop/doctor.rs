@@ -20,7 +20,7 @@ use crate::{
     up::Up,
 };
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 
 /// Long enough for anything that comes at all, on a busy machine.
@@ -275,7 +275,7 @@ fn is_about(time: Option<f64>, expected: Option<f64>) -> bool {
 }
 
 /// The relay's host and the client's.
-fn hosts() -> anyhow::Result<[Host; 2]> {
+pub(crate) fn hosts() -> anyhow::Result<[Host; 2]> {
     let [server, outside] = two_hosts()?;
     server.ip(&format!("address add {SERVER}/24 dev cable"))?;
     outside.ip(&format!("address add {CLIENT}/24 dev cable"))?;
@@ -283,7 +283,7 @@ fn hosts() -> anyhow::Result<[Host; 2]> {
 }
 
 /// Puts one rule in place of all others, for what comes from outside.
-fn firewall(host: &Host, rule: &str) -> anyhow::Result<()> {
+pub(crate) fn firewall(host: &Host, rule: &str) -> anyhow::Result<()> {
     let rule = if rule.is_empty() { String::new() } else { format!("iifname \"cable\" {rule};") };
     let rules = format!(
         "flush ruleset; table inet incident {{ chain input {{ \

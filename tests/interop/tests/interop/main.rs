@@ -6,6 +6,7 @@ mod chromium;
 mod coturn;
 mod coturn_server;
 mod doctor;
+mod doctor_page;
 mod flood;
 mod nat_discovery;
 mod network;
@@ -85,6 +86,9 @@ fn main() -> ExitCode {
         trial(&format!("{library}_peers_reach_each_other_over_{transport}"), PYTHON, move || {
             python::run(program, transport)
         })
+    };
+    let pages = |name: &str, test: fn() -> anyhow::Result<()>| {
+        trial(&format!("doctor_page_{name}"), FIREWALL_AND_CHROMIUM, test)
     };
     let trials: Vec<Trial> = vec![
         // `-c`: one relayed address for each client, instead of a pair for RTP and RTCP.
@@ -175,6 +179,11 @@ fn main() -> ExitCode {
             FIREWALL_AND_CHROMIUM,
             doctor::knows_how_long_chromium_gathers,
         ),
+        pages("finds_a_network_that_is_whole", doctor_page::finds_a_network_that_is_whole),
+        pages("says_what_a_firewall_drops", doctor_page::says_what_a_firewall_drops),
+        pages("finds_closed_relay_ports", doctor_page::finds_closed_relay_ports),
+        pages("tells_wrong_credentials", doctor_page::tells_wrong_credentials),
+        pages("refuses_bad_input", doctor_page::refuses_bad_input),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

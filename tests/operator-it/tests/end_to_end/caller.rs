@@ -70,7 +70,7 @@ impl<'a> Caller<'a> {
         let program = cluster::program("browser")?;
         let program = program.to_str().context("a path")?;
         let mut command = self.cluster.client_host("client")?.command(program);
-        command.args([function, &self.trusted]);
+        command.args([function, &self.trusted]).env("RUST_BACKTRACE", "0");
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn()?;
         child.stdin.take().context("no input")?.write_all(arguments.to_string().as_bytes())?;
