@@ -1,12 +1,13 @@
 // What is tested: iceServers as RTCPeerConnection takes them, asked of the operator or pasted.
 
 import {Malformed, parse, shown} from './ice_url.js';
+import {capital} from './words.js';
 
-// The input's element, the place in it, what stands there, what is wrong and what would be right.
+// The input's element, the place in it, what stands there, what is wrong and what to do.
 export class BadInput extends Error {
-  constructor(field, place, value, says, right) {
+  constructor(field, place, value, says, remedy) {
     const parts = [place, value === null ? null : `“${value}”`, says].filter(part => part !== null);
-    super(`${parts.join(': ')}. Right would be: ${right}.`);
+    super(`${parts.join(': ')}. ${capital(remedy)}.`);
     this.field = field;
   }
 }
@@ -17,9 +18,9 @@ const NAME = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
 export async function asked(namespace, name, key) {
   requireName('namespace', 'Namespace', namespace);
   requireName('name', 'TurnServer', name);
-  if (!key) throw new BadInput('key', 'API key', null, 'missing', 'the key that your operator has given you');
+  if (!key) throw new BadInput('key', 'API key', null, 'missing', 'type the key that you were given for it');
   if (!/^[\x21-\x7e]+$/.test(key)) {
-    throw new BadInput('key', 'API key', null, 'it holds spaces or letters that no key has', 'the key alone, without quotes');
+    throw new BadInput('key', 'API key', null, 'it holds spaces or letters that no key has', 'type the key alone, without quotes');
   }
   const path = `v1/namespaces/${namespace}/turnservers/${name}/iceservers?diagnose=1`;
   const answer = await answered(path, key, namespace, name);
@@ -31,16 +32,16 @@ export async function asked(namespace, name, key) {
 export function pasted(text, username, credential) {
   const trimmed = text.trim();
   if (!trimmed) {
-    throw new BadInput('text', 'iceServers', null, 'nothing is pasted', 'JSON, or a URL on each line');
+    throw new BadInput('text', 'iceServers', null, 'nothing is pasted', 'paste JSON, or a URL on each line');
   }
   const document = /^[[{"]/.test(trimmed) ? json(trimmed) : fromLines(trimmed, username, credential);
   return {iceServers: checked(document, 'text', {}), leftOut: [], ttlSeconds: null};
 }
 
 function requireName(field, label, value) {
-  const right = 'its name in Kubernetes: small letters, digits and -';
-  if (!value) throw new BadInput(field, label, null, 'missing', right);
-  if (!NAME.test(value)) throw new BadInput(field, label, value, 'no name', right);
+  const remedy = 'type its name in Kubernetes: small letters, digits and -';
+  if (!value) throw new BadInput(field, label, null, 'missing', remedy);
+  if (!NAME.test(value)) throw new BadInput(field, label, value, 'no name', remedy);
 }
 
 async function answered(path, key, namespace, name) {
@@ -49,26 +50,26 @@ async function answered(path, key, namespace, name) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new BadInput('name', 'This operator', null, 'it does not answer', 'a network that reaches it; try again');
+    throw new BadInput('name', 'This operator', null, 'it does not answer', 'see whether this network reaches it, and try again');
   }
   if (!response.ok) throw refusal(response, namespace, name);
   try {
     return await response.json();
   } catch {
-    throw new BadInput('name', 'This operator', null, 'it answers, but with no JSON', 'the operator’s own API behind this address');
+    throw new BadInput('name', 'This operator', null, 'it answers, but with no JSON', 'let the proxy before it pass /v1 on as well');
   }
 }
 
 function refusal({status}, namespace, name) {
   const resource = `${namespace}/${name}`;
   if (status === 401 || status === 403) {
-    return new BadInput('key', 'API key', null, `the operator does not take it for ${resource} (${status})`, 'a key that is valid for this TurnServer');
+    return new BadInput('key', 'API key', null, `the operator does not take it for ${resource} (${status})`, 'type a key that is valid for this TurnServer');
   }
   if (status === 404) {
-    return new BadInput('name', 'TurnServer', resource, 'the operator knows none of this name (404)', 'the namespace and name of a TurnServer');
+    return new BadInput('name', 'TurnServer', resource, 'the operator knows none of this name (404)', 'type the namespace and the name of a TurnServer');
   }
   if (status === 429) {
-    return new BadInput('key', 'API key', null, 'the operator was asked too often (429)', 'to wait a minute and try again');
+    return new BadInput('key', 'API key', null, 'the operator was asked too often (429)', 'wait a minute and try again');
   }
   return new BadInput('name', 'This operator', null, `it answered ${status}`, 'see the operator’s log');
 }
@@ -78,7 +79,7 @@ function json(text) {
     return JSON.parse(text);
   } catch (error) {
     const at = /position \d+|line \d+ column \d+/.exec(error.message);
-    throw new BadInput('text', 'iceServers', null, `no JSON${at ? `, at ${at[0]}` : ''}`, 'JSON with double quotes around names and texts');
+    throw new BadInput('text', 'iceServers', null, `no JSON${at ? `, at ${at[0]}` : ''}`, 'write JSON, with double quotes around names and texts');
   }
 }
 
@@ -91,7 +92,7 @@ function fromLines(text, username, credential) {
 function checked(document, field, {mayBeEmpty}) {
   const [place, list] = listOf(document, field);
   const isEmpty = list.length === 0 && !mayBeEmpty;
-  if (isEmpty) throw new BadInput(field, place || 'iceServers', null, 'empty', 'at least one server');
+  if (isEmpty) throw new BadInput(field, place || 'iceServers', null, 'empty', 'name at least one server');
   return list.map((entry, index) => server(entry, `${place}[${index}]`, field));
 }
 
@@ -99,13 +100,13 @@ function listOf(document, field) {
   if (Array.isArray(document)) return ['iceServers', document];
   if (Array.isArray(document?.iceServers)) return ['iceServers', document.iceServers];
   if (document?.urls ?? document?.url) return ['iceServers', [document]];
-  throw new BadInput(field, 'iceServers', null, 'no list', 'a list of objects with urls, username and credential');
+  throw new BadInput(field, 'iceServers', null, 'no list', 'write a list of objects with urls, username and credential');
 }
 
 function server(entry, place, field) {
   const urls = [entry?.urls ?? entry?.url ?? []].flat();
   const isList = urls.length > 0 && urls.every(url => typeof url === 'string');
-  if (!isList) throw new BadInput(field, `${place}.urls`, null, 'no URL', 'a URL or a list of URLs');
+  if (!isList) throw new BadInput(field, `${place}.urls`, null, 'no URL', 'write a URL or a list of URLs');
   const {username, credential} = entry;
   urls.forEach((url, index) => requireUrl(url, `${place}.urls[${index}]`, field));
   if (urls.every(url => !parse(url).relays)) return {urls};
@@ -124,9 +125,9 @@ function requireUrl(url, place, field) {
 }
 
 function requireText(value, key, label, place, field) {
-  const right = 'a text: a turn: or turns: URL needs user name and credential, or browsers throw';
+  const remedy = 'give user name and credential, as texts: without them browsers throw at a turn: or turns: URL';
   if (typeof value === 'string' && value) return;
   const isField = field === 'text' && value === undefined;
   const says = value === undefined || value === null || value === '' ? 'missing' : 'no text';
-  throw new BadInput(isField ? key : field, `${place}.${key} (${label})`, null, says, right);
+  throw new BadInput(isField ? key : field, `${place}.${key} (${label})`, null, says, remedy);
 }

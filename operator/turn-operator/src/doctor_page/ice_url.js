@@ -20,7 +20,7 @@ export class Malformed extends Error {
 export function parse(text) {
   const [, scheme, rest] = /^([^:]*):(.*)$/s.exec(text) ?? refuse('no scheme', FORM);
   const kind = SCHEMES[scheme.toLowerCase()] ?? refuse('not a scheme of STUN or TURN', FORM);
-  if (rest.startsWith('//')) refuse(`no // belongs behind ${scheme}: – browsers throw`, FORM);
+  if (rest.startsWith('//')) refuse(`no // belongs behind ${scheme}:, browsers throw`, FORM);
   const [authority, ...queries] = rest.split('?');
   if (/[@/#\s]/.test(authority)) {
     refuse('more than host and port', 'give user name and credential in their own fields, and nothing behind the port');

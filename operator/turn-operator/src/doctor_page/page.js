@@ -63,6 +63,8 @@ async function start(event) {
   event.preventDefault();
   if (test && !test.isOver) return;
   showProblem(null);
+  show('results', false);
+  byId('clock').textContent = '';
   setRunning(true);
   try {
     test = new Test(await input(), schedule);
@@ -98,10 +100,9 @@ async function runShown(running) {
 // The operator gives out nothing: its reasons are all that there is.
 function showEmpty(running) {
   running.isOver = true;
-  show('results', false);
   const reasons = running.leftOut.map(({relay, url, reason, message}) => [relay, url, reason, message].filter(Boolean).join(': '));
   const why = reasons.length ? `Left out: ${reasons.join('; ')}.` : 'It names no reason.';
-  throw new BadInput('name', 'TurnServer', null, 'the operator gives out no relay at the moment', `a TurnServer with a relay that is reached. ${why}`.replace(/\.$/, ''));
+  throw new BadInput('name', 'TurnServer', null, 'the operator gives out no relay at the moment', `try again when one is reached from outside. ${why}`.replace(/\.$/, ''));
 }
 
 function tick(running) {

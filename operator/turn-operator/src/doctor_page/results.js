@@ -14,7 +14,7 @@ const ENDS = {complete: 'complete', limit: 'still gathering: not waited for any 
 export function render(shown) {
   const verdicts = shown.verdicts();
   renderSummary(ofAll(verdicts, shown.together, shown.loop));
-  byId('servers').replaceChildren(...shown.each.map((gathering, index) => serverItem(gathering.urls[0], verdicts[index])));
+  byId('servers').replaceChildren(...shown.each.map((gathering, index) => serverItem(gathering.urls[0], withoutRemedy(verdicts[index]))));
   renderLeftOut(shown.leftOut);
   renderLoop(shown.loop);
   const rows = timelineRows(shown, verdicts);
@@ -36,6 +36,11 @@ function said({observation, remedy}) {
   return remedy ? [seen, element('p', 'remedy', remedy)] : [seen];
 }
 
+// The summary above has the remedies.
+function withoutRemedy(verdict) {
+  return {...verdict, remedy: ''};
+}
+
 function serverItem(name, verdict) {
   const head = element('div', 'server-head', element('span', 'url', name), badge(verdict));
   return element('li', '', head, ...said(verdict));
@@ -52,9 +57,9 @@ function renderLeftOut(leftOut) {
 function renderLoop(loop) {
   const verdict = ofLoop(loop);
   byId('loop').replaceChildren(badge(verdict), ` ${verdict.observation} ${verdict.remedy}`);
-  byId('loop-figures').replaceChildren(...figures(loop).flatMap(([name, value]) => [
-    element('div', '', element('dt', '', name), element('dd', '', value)),
-  ]));
+  byId('loop-figures').replaceChildren(...figures(loop).map(([name, value, isWide]) => (
+    element('div', isWide ? 'wide' : '', element('dt', '', name), element('dd', '', value))
+  )));
 }
 
 function figures({startedAt, connectedAt, pair, pings, block}) {
@@ -63,13 +68,13 @@ function figures({startedAt, connectedAt, pair, pings, block}) {
   if (pings?.received) rows.push(['Round trip, median', milliseconds(pings.roundTripMilliseconds.median)]);
   if (pings) rows.push(['Messages back', `${pings.received} of ${pings.sent}`]);
   if (block) rows.push([`${block.bytes / 1024} KiB sent in`, milliseconds(block.milliseconds)]);
-  if (pair?.local) rows.push(['This end', endWords(pair.local)]);
-  if (pair?.remote) rows.push(['Other end', endWords(pair.remote)]);
+  if (pair?.local) rows.push(['This end', endWords(pair.local), true]);
+  if (pair?.remote) rows.push(['Other end', endWords(pair.remote), true]);
   return rows;
 }
 
 function endWords(end) {
-  const over = end.relayProtocol ? `, ${end.relayProtocol.toUpperCase()} to the relay` : '';
+  const over = end.relayProtocol ? ` over ${end.relayProtocol.toUpperCase()}` : '';
   return `${addressAndPort(end)}${over}`;
 }
 

@@ -45,7 +45,7 @@ export class Test {
     const isReady = () => this.together.candidates.length > 0 && hasSettled();
     while (!isReady() && !isGathered) await new Promise(resolve => { setTimeout(resolve, 50); });
     if (isReady() && !signal.aborted) await this.loop.run(signal);
-    else this.loop.skip('Not tried, as no relay has answered.');
+    else this.loop.skip('No server has given a relayed address to try.');
   }
 
   verdicts() {

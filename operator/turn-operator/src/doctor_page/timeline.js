@@ -3,7 +3,7 @@
 import {drawing, element} from './elements.js';
 import {candidateWords, errorWords, seconds} from './words.js';
 
-const ROW_HEIGHT = 46;
+const ROW_HEIGHT = 52;
 const BAR_HEIGHT = 14;
 const AXIS_HEIGHT = 26;
 const MARGIN = 10;
@@ -47,12 +47,13 @@ function drawRow(row, top, x, width) {
     drawing('rect', {...bar, class: `bar ${row.tone} ${row.isRunning ? 'running' : ''}`}),
     drawing('text', {x: MARGIN, y: top + 16}, shortened(row.label, width)),
     ...row.candidates.map(({at}) => drawing('circle', {class: 'candidate', cx: x(at), cy: middle, r: 5})),
-    ...row.errors.map(({at}) => drawing('path', {class: 'error', d: cross(x(at), middle)})),
+    ...row.errors.map(({at}) => drawing('path', {class: 'error', d: cross(Math.min(x(at), width - 8), middle)})),
   ];
 }
 
+// In a ring, so that it shows on its bar.
 function cross(x, y) {
-  return `M${x - 4} ${y - 4}l8 8m0 -8l-8 8`;
+  return `M${x - 7} ${y}a7 7 0 1 0 14 0a7 7 0 1 0 -14 0m4 -3l6 6m0 -6l-6 6`;
 }
 
 // What fits, with the end kept: the transport stands there.
@@ -62,7 +63,7 @@ function shortened(label, width) {
 }
 
 function legend() {
-  const entries = ['Bar: gathering, or the relayed connection', '○ candidate', '× error'];
+  const entries = ['Bar: gathering, or the relayed connection', '○ candidate', '⊗ error'];
   return element('p', 'legend', ...entries.map(text => element('span', '', text)));
 }
 

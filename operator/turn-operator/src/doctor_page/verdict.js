@@ -79,7 +79,7 @@ function ofSilence(gathering, url, all) {
   const isAll = others.size > 0 && !others.has(wire);
   const reason = isAll ? `${wire}Blocked` : 'ListenerPortBlocked';
   const open = `Open ${place(url)} in each firewall between`;
-  return bad('Not reached', reason, observation, isAll ? `${open}; this network seems to let no ${wire} out to it.` : `${open}, or see whether the server runs.`);
+  return bad('Not reached', reason, observation, isAll ? `${open}: ${[...others].join(' and ')} to it works, so that one of them blocks ${wire}.` : `${open}, or see whether the server runs.`);
 }
 
 function isAnswered(gathering) {
