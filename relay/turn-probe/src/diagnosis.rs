@@ -119,7 +119,7 @@ pub(crate) fn of_listener(
     let finding =
         |reason, observation: String, remedy: String| Finding { reason, observation, remedy };
     match fault {
-        Fault::Silence | Fault::NoRoute | Fault::Full => {
+        Fault::Silence | Fault::NoRoute | Fault::Full | Fault::Busy => {
             let reason = silence(address, wire, elsewhere);
             finding(reason, format!("{place} does not answer"), open())
         }

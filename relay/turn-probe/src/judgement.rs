@@ -199,6 +199,12 @@ impl Judgement {
         if observation.is_beside_the_point() {
             return Next::default();
         }
+        if observation.fault == Some(Fault::Busy) {
+            self.record_full(vantage, subject, now);
+            let cell = self.listener(vantage, subject);
+            cell.heard_at = cell.heard_at.map(|_| now);
+            return Next::default();
+        }
         if observation.fault == Some(Fault::Full) {
             self.record_full(vantage, subject, now);
         } else {
@@ -232,7 +238,8 @@ impl Judgement {
         latest.add(&subject.relay, begun.at);
     }
 
-    /// A relay without room has answered; its relay ports are what they were.
+    /// A relay without room, for all or for this prober, has answered; its relay ports are what they
+    /// were.
     fn record_full(&mut self, vantage: &Arc<str>, subject: &Subject, now: Instant) {
         let by_vantage = self.ranges.get_mut(&range_of(subject));
         if let Some((cell, _)) = by_vantage.and_then(|of| of.get_mut(vantage)) {
@@ -404,6 +411,33 @@ mod tests {
         assert!(cell.is_proved && !cell.wants_confirmation());
         cell.succeed(at(6));
         assert!(!cell.is_proved);
+    }
+
+    #[test]
+    fn a_prober_that_is_given_no_more_allocations_leaves_what_is_known() {
+        let (start, mut judgement) = (Instant::now(), Judgement::default());
+        let (vantage, relay): (Arc<str>, Arc<str>) = ("london".into(), "relay".into());
+        let subject = Subject {
+            relay,
+            address: "192.0.2.1".parse().expect("an address"),
+            listener: "udp".into(),
+            transport: crate::Transport::Udp,
+            port: 3478,
+        };
+        let mut see = |seconds, fault| {
+            let now = start + Duration::from_secs(seconds);
+            let observation = Observation { fault: Some(fault), ..Observation::not_made("") };
+            let begun = judgement.begin(&vantage, &subject, false, now);
+            judgement.record(&vantage, &subject, begun, &observation, now);
+            let words = judgement.of_listener(&subject, now, |_| SILENCE);
+            words.first().and_then(|word| word.reached)
+        };
+        assert_eq!(see(0, Fault::Busy), None);
+        assert_eq!(see(1, Fault::LongPackets), None);
+        assert_eq!(see(3, Fault::LongPackets), Some(false));
+        for round in 1..20 {
+            assert_eq!(see(3 + round * 10, Fault::Busy), Some(false), "round {round}");
+        }
     }
 
     #[test]

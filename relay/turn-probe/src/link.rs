@@ -149,6 +149,9 @@ async fn tcp(target: &Target) -> io::Result<TcpStream> {
     socket.bind(local)?;
     let mut stream = socket.connect(target.server).await?;
     stream.set_nodelay(true)?;
+    // A packet that does not get through holds up all that comes after it, the end of the allocation
+    // and of the connection among it. A reset does not wait, and the server keeps nothing of the probe.
+    stream.set_zero_linger()?;
     if target.as_proxy {
         stream.write_all(PROXY_LOCAL).await?;
     }

@@ -61,6 +61,8 @@ pub enum Fault {
     Credentials,
     /// The relay has no room, or drains: that says nothing of how it is reached.
     Full,
+    /// This prober has as many allocations there as it may have: those of earlier probes.
+    Busy,
     /// Relayed datagrams do not arrive.
     RelayPorts,
     /// Long packets do not arrive.
@@ -137,7 +139,8 @@ impl Fault {
             Cause::Handshake(_) => Self::Handshake,
             Cause::NotTurn => Self::NotTurn,
             Cause::Answer(AnswerFailure::Refused { code: 401, .. }) => Self::Credentials,
-            Cause::Answer(AnswerFailure::Refused { code: 486 | 508, .. }) | Cause::Alternate(_) => {
+            Cause::Answer(AnswerFailure::Refused { code: 486, .. }) => Self::Busy,
+            Cause::Answer(AnswerFailure::Refused { code: 508, .. }) | Cause::Alternate(_) => {
                 Self::Full
             }
             Cause::NotRelayed { .. } if failure.stage == Stage::LargeEcho => Self::LongPackets,

@@ -32,6 +32,8 @@ pub struct PodChange {
     pub pod: String,
     /// What the condition should be.
     pub condition: GateCondition,
+    /// Whether it has another status than before, and not only other words.
+    is_transition: bool,
 }
 
 impl PodChange {
@@ -41,13 +43,16 @@ impl PodChange {
     pub fn patch(&self, now: Timestamp) -> Value {
         let GateCondition { status, reason, message } = &self.condition;
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now).to_string();
-        json!({"status": {"conditions": [{
+        let mut condition = json!({
             "type": REACHABLE,
             "status": status,
             "reason": reason,
             "message": message,
-            "lastTransitionTime": now,
-        }]}})
+        });
+        if self.is_transition {
+            condition["lastTransitionTime"] = now.into();
+        }
+        json!({"status": {"conditions": [condition]}})
     }
 }
 
@@ -63,7 +68,9 @@ pub fn changes(validated: &Validated, observed: &Observed) -> Vec<PodChange> {
         let of_relay = verdict.relays.get(&*pod.name)?;
         let condition = condition(gate, of_relay, verdict);
         let is_new = pod.reachable.as_ref() != Some(&condition);
-        is_new.then(|| PodChange { pod: pod.name.clone(), condition })
+        let before = pod.reachable.as_ref().map(|before| &before.status);
+        let is_transition = before != Some(&condition.status);
+        is_new.then(|| PodChange { pod: pod.name.clone(), condition, is_transition })
     };
     gated.filter_map(change).collect()
 }

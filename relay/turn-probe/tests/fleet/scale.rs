@@ -175,7 +175,7 @@ fn no_relay_has_to_refuse_probes_for_want_of_room() {
     simulation.incidents.clear();
     simulation.run_for(seconds(60));
     assert!(simulation.verdict.relays["relay-2"].admitted);
-    assert_eq!(simulation.faults.get(&turn_probe::Fault::Full), None);
+    assert_eq!(simulation.faults.get(&turn_probe::Fault::Busy), None);
 }
 
 /// Every relay is a vantage too.

@@ -338,7 +338,7 @@ impl Simulation {
             return (order.limit, observation(Some(fault), Vec::new()));
         }
         if is_full {
-            return (Duration::from_millis(50), observation(Some(Fault::Full), Vec::new()));
+            return (Duration::from_millis(50), observation(Some(Fault::Busy), Vec::new()));
         }
         if let Some(Incident::RangeBelow(closed)) = self.incidents.get(&order.subject.relay) {
             let closed = *closed;

@@ -168,6 +168,7 @@ impl<'a> Incident<'a> {
         })?;
         let told = begun.elapsed();
         self.somebody_calls(fault.suffers)?;
+        self.is_told(fault).context("while it is closed still")?;
         let other_now = self.condition(&self.other)?;
         ensure!(other_now == other_before, "the other relay: {other_now:#}");
         drop(cut);

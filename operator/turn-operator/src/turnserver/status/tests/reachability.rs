@@ -64,7 +64,7 @@ fn gate_of(spec: &str, observed: &Observed) -> Option<GateCondition> {
     let validated = Validated::try_from(&turn_server(spec)).expect("valid");
     let mut changes = gate::changes(&validated, observed);
     assert!(changes.len() < 2, "{changes:?}");
-    changes.pop().map(|PodChange { pod: _, condition }| condition)
+    changes.pop().map(|PodChange { condition, .. }| condition)
 }
 
 const WARN: &str = "{reachability: {gate: Warn}}";
