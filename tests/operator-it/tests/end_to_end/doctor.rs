@@ -23,23 +23,21 @@ pub(crate) fn trials() -> Vec<Trial> {
     )]
 }
 
-/// Where the client is told to go: over UDP and over TCP.
-fn urls(relay: Ipv4Addr) -> [String; 2] {
-    ["udp", "tcp"].map(|transport| format!("turn:{relay}:3478?transport={transport}"))
+/// Where the client is told to go: over UDP, over TCP and over TLS.
+fn urls(relay: Ipv4Addr) -> [String; 3] {
+    [("turn", 3478, "udp"), ("turn", 3478, "tcp"), ("turns", 5349, "tcp")]
+        .map(|(scheme, port, transport)| format!("{scheme}:{relay}:{port}?transport={transport}"))
 }
 
 fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
-    fleet::edge(cluster)?;
+    fleet::edge_outside(cluster)?;
     let client = cluster.client_host("client")?.address();
-    let peers = format!("{}, {client}/32", fleet::allowed_peers(cluster)?);
-    cluster.apply(&fleet::edge_manifest(&peers, ""))?;
-    fleet::wait_ready(cluster, fleet::EDGE)?;
     let closed = cluster.node(0)?;
     let other = cluster.node(1)?.address();
     let all = [urls(closed.address()), urls(other)].concat();
     let ice_servers = caller::mint(cluster, &all)?.to_string();
-    let good = ["works"; 2];
-    let is_seen = |expected: [&str; 2]| {
+    let good = ["works"; 3];
+    let is_seen = |expected: [&str; 3]| {
         let expected = [expected, good].concat();
         cluster::deadline::until(&format!("{expected:?}"), fleet::CONVERGE_LIMIT, || {
             let diagnosis = diagnose(cluster, &ice_servers)?;
@@ -51,12 +49,13 @@ fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
     // The new peers are on their way to the relays.
     is_seen(good)?;
     for (rule, expected) in [
-        ("udp dport 3478 drop", ["ListenerPortBlocked", "works"]),
-        ("udp dport 61000-65535 drop", ["RelayRangeBlocked"; 2]),
-        ("udp dport 61000-63267 drop", ["RelayRangePartiallyBlocked"; 2]),
-        ("tcp dport 3478 drop", ["works", "ListenerPortBlocked"]),
-        ("drop", ["ListenerPortBlocked"; 2]),
-        ("meta length > 1228 drop", ["PathMTUTooSmall"; 2]),
+        ("udp dport 3478 drop", ["ListenerPortBlocked", "works", "works"]),
+        ("udp dport 61000-65535 drop", ["RelayRangeBlocked"; 3]),
+        ("udp dport 61000-63267 drop", ["RelayRangePartiallyBlocked"; 3]),
+        ("tcp dport 3478 drop", ["works", "ListenerPortBlocked", "works"]),
+        ("tcp dport 5349 drop", ["works", "works", "ListenerPortBlocked"]),
+        ("drop", ["ListenerPortBlocked"; 3]),
+        ("meta length > 1228 drop", ["PathMTUTooSmall"; 3]),
     ] {
         closed.nft(&format!(
             "table ip incident {{\nchain input {{\ntype filter hook input priority filter\n\
@@ -67,10 +66,13 @@ fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
         seen?;
     }
     is_seen(good)?;
-    let diagnosis = diagnose_server(cluster)?;
-    let reasons = reasons(&diagnosis);
-    let all_work = reasons.len() == all.len() && reasons.iter().all(|reason| reason == "works");
-    ensure!(all_work, "of the TurnServer it says {diagnosis:#}");
+    // The API gives four of them at most.
+    for (diagnosis, count) in [(diagnose_server(cluster)?, all.len()), (diagnose_api(cluster)?, 4)]
+    {
+        let reasons = reasons(&diagnosis);
+        let all_work = reasons.len() == count && reasons.iter().all(|reason| reason == "works");
+        ensure!(all_work, "it says {diagnosis:#}");
+    }
     Ok(())
 }
 
@@ -100,10 +102,20 @@ fn diagnose_server(cluster: &Cluster) -> Result<Value> {
     said(command.args(["--server", fleet::EDGE, "--namespace", fleet::MEDIA]).output()?)
 }
 
+/// What it says there of what the API gives to clients.
+fn diagnose_api(cluster: &Cluster) -> Result<Value> {
+    let api = fleet::api(cluster, &fleet::leaders_node(cluster)?)?;
+    let (namespace, name) = (fleet::MEDIA, fleet::EDGE);
+    let url = format!("{api}/v1/namespaces/{namespace}/turnservers/{name}/iceservers");
+    let key = fleet::file(cluster, "caller.key", fleet::CALLER.1)?;
+    said(doctor(cluster)?.args(["--api", &url, "--api-key-file", &key]).output()?)
+}
+
 fn doctor(cluster: &Cluster) -> Result<Command> {
     let program = cluster::program("turnctl")?;
     let mut command = cluster.client_host("client")?.command(program.to_str().context("a path")?);
-    command.args(["doctor", "--output", "json", "--timeout", "4s"]);
+    let authority = fleet::file(cluster, "edge.pem", &fleet::certificate(cluster)?.certificate)?;
+    command.args(["doctor", "--output", "json", "--timeout", "4s", "--ca-file", &authority]);
     Ok(command)
 }
 

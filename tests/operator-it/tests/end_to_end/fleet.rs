@@ -1,6 +1,6 @@
 //! What the tests have in common: the operator by its chart, and a `TurnServer` in two regions.
 
-use std::{net::Ipv4Addr, sync::OnceLock, time::Duration};
+use std::{fs, net::Ipv4Addr, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -202,6 +202,24 @@ pub(crate) fn api(cluster: &Cluster, operators_node: &str) -> Result<String> {
     let port =
         cluster.kubectl(&["get", "service", &name, "--namespace", SYSTEM, "--output", port])?;
     Ok(format!("https://{address}:{port}"))
+}
+
+/// The node of the operator that leads.
+pub(crate) fn leaders_node(cluster: &Cluster) -> Result<String> {
+    let system = ["--namespace", SYSTEM, "--output"];
+    let get = |kind: &str, name: &str, field: &str| {
+        let field = format!("jsonpath={{{field}}}");
+        cluster.kubectl(&[&["get", kind, name], &system[..], &[&field]].concat())
+    };
+    let leader = get("lease", OPERATOR, ".spec.holderIdentity")?;
+    get("pod", &leader, ".spec.nodeName")
+}
+
+/// The path of a file with this content, which hosts of the cluster's network see too.
+pub(crate) fn file(cluster: &Cluster, name: &str, content: &str) -> Result<String> {
+    let path = cluster.logs_dir().context("a cluster of ours")?.join(name);
+    fs::write(&path, content)?;
+    path.to_str().map(str::to_owned).context("a path")
 }
 
 /// How long a relay that ends may wait for its clients.

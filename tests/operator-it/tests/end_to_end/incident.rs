@@ -3,9 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     io::{Write as _, stderr, stdout},
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -139,7 +137,7 @@ impl<'a> Incident<'a> {
         fleet::edge_outside(cluster)?;
         let server = wait_whole(cluster)?;
         // Whoever probes from the closed node would be cut off itself.
-        let leader = leaders_node(cluster)?;
+        let leader = fleet::leaders_node(cluster)?;
         let [first, second] = <[Relay; 2]>::try_from(server.relays())
             .map_err(|relays| anyhow::anyhow!("not two relays: {relays:?}"))?;
         let (closed, other) = if first.node == leader { (second, first) } else { (first, second) };
@@ -285,17 +283,14 @@ fn fails_open(cluster: &Cluster) -> Result<()> {
 /// Starts an agent on a host of the clients' network.
 fn agent(cluster: &Cluster, client: &ClientHost, api: &str) -> Result<Running> {
     let (name, token) = fleet::AGENT;
-    let logs = cluster.logs_dir().context("a cluster of ours")?;
-    let [token_file, authority] = ["agent.token", "agent.pem"].map(|file| logs.join(file));
-    fs::write(&token_file, token)?;
-    fs::write(&authority, &fleet::certificate(cluster)?.certificate)?;
+    let token_file = fleet::file(cluster, "agent.token", token)?;
+    let authority = fleet::file(cluster, "edge.pem", &fleet::certificate(cluster)?.certificate)?;
     let program = cluster::program("turnctl")?;
-    let path = |path: &Path| path.to_str().map(str::to_owned).context("a path");
-    let (program, token_file, authority) = (path(&program)?, path(&token_file)?, path(&authority)?);
+    let program = program.to_str().context("a path")?;
     let server = format!("{}/{EDGE}", fleet::MEDIA);
     let arguments = ["vantage", "--api", api, "--turnserver", &server, "--name", name];
     let files = ["--token-file", &token_file, "--ca-file", &authority];
-    client.start("agent", &program, &[&arguments[..], &files[..]].concat())
+    client.start("agent", program, &[&arguments[..], &files[..]].concat())
 }
 
 fn shown(call: &Result<()>) -> String {
@@ -346,15 +341,4 @@ fn whole(server: &TurnServer) -> Result<()> {
 fn urls(server: &TurnServer) -> BTreeSet<String> {
     let urls = server.object["status"]["urls"].as_array().into_iter().flatten();
     urls.filter_map(|url| Some(url.as_str()?.to_owned())).collect()
-}
-
-/// The node of the operator that leads.
-fn leaders_node(cluster: &Cluster) -> Result<String> {
-    let system = ["--namespace", fleet::SYSTEM, "--output"];
-    let get = |kind: &str, name: &str, field: &str| {
-        let field = format!("jsonpath={{{field}}}");
-        cluster.kubectl(&[&["get", kind, name], &system[..], &[&field]].concat())
-    };
-    let leader = get("lease", fleet::OPERATOR, ".spec.holderIdentity")?;
-    get("pod", &leader, ".spec.nodeName")
 }
