@@ -1,14 +1,16 @@
 //! A fleet under observation: its plan, what was seen, and what follows for each relay. Pure: times
 //! and observations go in, orders and verdicts come out.
 
+mod seen;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use self::seen::{Seen, Times, Vote};
 use crate::{
-    Transport,
     diagnosis::{self, Elsewhere, Finding, Reason, wire},
     judgement::{Begun, Judgement, SILENCE, Word},
     observation::{Fault, Observation},
@@ -516,128 +518,6 @@ impl Survey {
             relay.admitted = self.admitted.contains(name);
         }
     }
-}
-
-/// What all vantages see, over all relays.
-#[derive(Debug, Default)]
-struct Seen {
-    /// What somebody reaches.
-    answered: BTreeSet<Subject>,
-    /// Over what (UDP, TCP).
-    wires: BTreeSet<&'static str>,
-    /// What each vantage sees, by what it takes to see it.
-    views: BTreeMap<Sense, BTreeMap<Arc<str>, View>>,
-    /// The relays of which somebody sees something good.
-    good: BTreeMap<Sense, BTreeSet<Arc<str>>>,
-    /// The relays that somebody does not reach who is no relay.
-    unreached: BTreeSet<Arc<str>>,
-}
-
-/// When things were reached, and since when they are not.
-#[derive(Debug, Default)]
-struct Times {
-    failing_since: BTreeMap<Subject, Instant>,
-    /// What somebody does not reach who has reached others since.
-    proved: BTreeSet<Subject>,
-    /// By the listener's name and transport: when it was reached last, at which relay.
-    reached_at: BTreeMap<(Arc<str>, Transport), BTreeMap<Arc<str>, Instant>>,
-}
-
-impl Times {
-    fn note(&mut self, subject: &Subject, listener: &Vote, range: &Vote) {
-        let both = [listener, range];
-        if let Some(since) = both.iter().filter_map(|vote| vote.failing_since).min() {
-            self.failing_since.insert(subject.clone(), since);
-        }
-        if both.iter().any(|vote| vote.is_proved) {
-            self.proved.insert(subject.clone());
-        }
-        if let (Some(listener), Some(range)) = (listener.reached_at, range.reached_at) {
-            let key = (Arc::clone(&subject.listener), subject.transport);
-            let relays = self.reached_at.entry(key).or_default();
-            relays.insert(Arc::clone(&subject.relay), listener.min(range));
-        }
-    }
-
-    /// Whether the same listener was reached at another relay, since this one is not; or others were by
-    /// who does not reach this one.
-    fn is_told_apart(&self, subject: &Subject, since: Instant) -> bool {
-        let key = (Arc::clone(&subject.listener), subject.transport);
-        let mut relays = self.reached_at.get(&key).into_iter().flatten();
-        self.proved.contains(subject)
-            || relays.any(|(relay, at)| *relay != subject.relay && *at >= since)
-    }
-}
-
-/// What one vantage sees.
-#[derive(Debug)]
-struct View {
-    relays: BTreeSet<Arc<str>>,
-    any_reached: bool,
-    /// Whether it has failed at all that it has tried, and more than once.
-    all_failed: bool,
-}
-
-impl Seen {
-    fn take(&mut self, sense: Sense, relay: &Arc<str>, words: impl Iterator<Item = Word>) {
-        let views = self.views.entry(sense).or_default();
-        for Word { vantage, reached, .. } in words {
-            let new = || View { relays: BTreeSet::new(), any_reached: false, all_failed: true };
-            let view = views.entry(vantage).or_insert_with(new);
-            view.relays.insert(Arc::clone(relay));
-            view.any_reached |= reached == Some(true);
-            view.all_failed &= reached == Some(false);
-            if reached == Some(true) {
-                self.good.entry(sense).or_default().insert(Arc::clone(relay));
-            }
-        }
-    }
-
-    fn view(&self, vantage: &Arc<str>, sense: Sense) -> Option<&View> {
-        self.views.get(&sense)?.get(vantage)
-    }
-
-    /// Whether a vantage reaches none of several relays, although others do.
-    fn is_broken(&self, vantage: &Arc<str>, sense: Sense) -> bool {
-        // Who looks at one relay only cannot be told from a witness of its fault.
-        let good = self.good.get(&sense);
-        let sees_none = |view: &View| {
-            !view.any_reached
-                && view.relays.len() > 1
-                && view.relays.iter().any(|relay| good.is_some_and(|good| good.contains(relay)))
-        };
-        self.view(vantage, sense).is_some_and(sees_none)
-    }
-
-    fn broken(&self) -> Vec<Arc<str>> {
-        let of = |(sense, views): (&Sense, &BTreeMap<Arc<str>, View>)| {
-            let broken = views.keys().filter(|name| self.is_broken(name, *sense));
-            broken.cloned().collect::<Vec<_>>()
-        };
-        let names: BTreeSet<_> = self.views.iter().flat_map(of).collect();
-        names.into_iter().collect()
-    }
-
-    /// Whether the vantage itself may be at fault, of which one cannot be sure until it has reached
-    /// another relay, or none.
-    fn doubts(&self, word: &Word, sense: Sense) -> bool {
-        let is_open = |view: &View| view.relays.len() > 1 && !view.all_failed;
-        word.reached == Some(false)
-            && !word.is_proved
-            && self.view(&word.vantage, sense).is_some_and(is_open)
-    }
-}
-
-/// What the vantages say together.
-struct Vote {
-    reached: Option<bool>,
-    /// What the worst of those sees that do not reach it.
-    fault: Option<Fault>,
-    reached_at: Option<Instant>,
-    failing_since: Option<Instant>,
-    is_proved: bool,
-    for_it: Vec<Arc<str>>,
-    against: Vec<Arc<str>>,
 }
 
 impl Verdict {
