@@ -14,15 +14,20 @@ use crate::{
     diagnosis::{self, Elsewhere, Finding, Reason, wire},
     judgement::{Begun, Judgement, SILENCE, Word},
     observation::{Fault, Observation},
-    plan::{Listener, Order, Plan, PortRange, Relay, Subject, Vantage, ports_to_try},
+    plan::{
+        CONFIRM_AFTER, LIMIT_TO_CONFIRM, Listener, Order, Plan, PortRange, Relay, Subject, Vantage,
+        ports_to_try,
+    },
     sense::Sense,
 };
 
 /// How long a relay of which nobody says anything at all waits to be let in, where failing open is
 /// allowed.
 const UNHEARD: Duration = Duration::from_secs(60);
-/// How long it takes, beyond the interval, until a fault that all relays have is known of all.
-const KNOWN_OF_ALL: Duration = Duration::from_secs(12);
+/// How long it takes, beyond the interval, until a fault that all relays have is known of all: a probe
+/// more, which takes its time where nobody answers, and some seconds for a busy machine.
+const KNOWN_OF_ALL: Duration =
+    Duration::from_secs(9).saturating_add(CONFIRM_AFTER).saturating_add(LIMIT_TO_CONFIRM);
 /// How often the words about an unchanged reason may change.
 const REWORD_EVERY: Duration = Duration::from_secs(60);
 

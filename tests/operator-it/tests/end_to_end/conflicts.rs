@@ -18,7 +18,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 fn the_older_keeps_its_ports(cluster: &Cluster) -> Result<()> {
-    let older = fleet::edge(cluster)?;
+    fleet::edge(cluster)?;
+    // Until all who probe it have said so, its status goes on changing.
+    let older = fleet::wait_until(cluster, EDGE, "reached by all", fleet::TurnServer::is_settled)?;
     cluster.apply(&format!(
         "apiVersion: turnpike.dev/v1alpha1\nkind: TurnServer\n\
          metadata: {{name: {RIVAL}, namespace: {MEDIA}}}\nspec: {{}}\n"

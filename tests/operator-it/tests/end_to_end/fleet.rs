@@ -308,6 +308,15 @@ impl TurnServer {
         self.condition(kind).is_some_and(|condition| condition.0 == status)
     }
 
+    /// Whether all who probe it, the operator and the other relay, reach every listener.
+    pub(crate) fn is_settled(&self) -> bool {
+        let relays = self.object["status"]["relays"].as_array().into_iter().flatten();
+        let mut rows =
+            relays.flat_map(|relay| relay["reachability"].as_array().into_iter().flatten());
+        let by_both = |row: &Value| row["reachedFrom"].as_array().is_some_and(|by| by.len() >= 2);
+        self.is("Ready", "True") && self.is("Reachable", "True") && rows.all(by_both)
+    }
+
     /// Whether the status is about the present spec.
     fn is_current(&self) -> bool {
         self.object["status"]["observedGeneration"] == self.object["metadata"]["generation"]
