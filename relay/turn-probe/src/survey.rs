@@ -429,10 +429,15 @@ impl Survey {
         let (beside, mut others): (Vec<_>, Vec<_>) =
             words.partition(|word| is_beside(&word.vantage));
         let is_unreached = |name: &Arc<str>| seen.unreached.contains(name);
-        let is_reached =
-            others.iter().any(|word| word.reached == Some(true) && !is_unreached(&word.vantage));
+        let is_denied = |word: &Word| word.reached == Some(false) && is_unreached(&word.vantage);
+        let denied = others.iter().filter(|word| is_denied(word));
+        let since = denied.filter_map(|word| word.failing_since).min();
+        // Who has said nothing since then vouches for nothing.
+        let is_reached = others.iter().any(|word| {
+            !is_unreached(&word.vantage) && word.reached_at.is_some() && word.reached_at >= since
+        });
         if is_reached {
-            others.retain(|word| word.reached == Some(true) || !is_unreached(&word.vantage));
+            others.retain(|word| !is_denied(word));
         }
         let (doubtful, others): (Vec<_>, Vec<_>) =
             others.into_iter().partition(|word| seen.doubts(word, sense));

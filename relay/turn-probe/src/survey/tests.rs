@@ -189,6 +189,23 @@ fn nobody_is_let_out_on_the_way_to_knowing_that_all_are_unreachable() {
     }
 }
 
+#[test]
+fn who_fell_silent_before_vouches_for_nobody() {
+    let mut scene = Scene::new(fleet(2, [outside(), inside()].concat()));
+    scene.pass(20, 0, &all_well);
+    // From here on the agent says nothing, and what it said counts for a while.
+    scene.fleet.vantages.retain(|vantage| vantage.kind != VantageKind::Outside);
+    let world = |from: &str, relay: &str, _| {
+        let is_beside = from == "operator" && relay == "relay-1";
+        (!is_beside).then_some(Fault::Silence)
+    };
+    for _ in 0..60 {
+        scene.pass(1, 0, &world);
+        assert!(scene.let_out.is_empty(), "{:?}", scene.let_out);
+    }
+    assert!(scene.survey.judge(scene.now).suspicion.is_some());
+}
+
 /// What is dropped between two relays says not yet which of them is closed; whoever reaches one does.
 #[test]
 fn a_relay_that_is_not_reached_is_no_witness_against_one_that_others_reach() {
