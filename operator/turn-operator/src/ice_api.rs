@@ -17,21 +17,21 @@ mod server;
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
     extract::{Path, State},
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
     routing::{MethodFilter, get, on},
 };
 use kube::Client;
 use tokio::sync::Semaphore;
 use turn_api::{CredentialHash as ApiHash, Validated};
-use turn_auth::{CredentialHash, Secret, TimeLimitedCredential, UnixSeconds};
+use turn_auth::{CredentialHash, TimeLimitedCredential, UnixSeconds};
 
 pub use self::server::{TlsFiles, serve};
 use self::{
@@ -45,6 +45,7 @@ use crate::{
     doctor_page,
     metrics::Metrics,
     reachability::{Leading, agent_routes},
+    unix_time::unix_now,
 };
 
 /// The path of a `TurnServer`'s iceServers.
@@ -113,10 +114,10 @@ async fn ask(
     request: Request<Body>,
 ) -> Response {
     let begun = Instant::now();
-    let origin = request.headers().get(header::ORIGIN).cloned();
+    let (head, body) = request.into_parts();
     let fleet = api.fleets.get(&place);
     let answer = match api.at_once.try_acquire() {
-        Ok(_permit) => api.answer(&place, fleet.as_deref(), request).await,
+        Ok(_permit) => api.answer(&place, fleet.as_deref(), &head, body).await,
         Err(_) => Err(ApiError::unavailable("too many requests at once")),
     };
     let mut response = match answer {
@@ -124,7 +125,7 @@ async fn ask(
         Err(error) => error.into_response(),
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    allow_origin(&mut response, fleet.as_deref(), origin.as_ref());
+    allow_origin(&mut response, fleet.as_deref(), head.headers.get(header::ORIGIN));
     api.metrics.ice_request(response.status().as_u16(), begun.elapsed());
     response
 }
@@ -174,13 +175,13 @@ impl Api {
         &self,
         place: &Place,
         fleet: Option<&Fleet>,
-        request: Request<Body>,
+        head: &Parts,
+        body: Body,
     ) -> Result<Answer, ApiError> {
-        let headers = request.headers().clone();
         if fleet.is_none() && !self.fleets.are_known() {
             return Err(ApiError::unavailable("the TurnServers are still being read"));
         }
-        let caller = self.callers.admit(&headers, place, fleet).await?;
+        let caller = self.callers.admit(&head.headers, place, fleet).await?;
         let (namespace, name) = place;
         let fleet = fleet.ok_or_else(|| {
             ApiError::new(
@@ -192,8 +193,8 @@ impl Api {
             ApiError::unavailable(format!("the TurnServer is not accepted: {why}"))
         })?;
         self.limit(place, &caller, checked)?;
-        let asked = read(request).await?;
-        let asked = asked.checked(checked, region_header(&headers))?;
+        let asked = read(head, body).await?;
+        let asked = asked.checked(checked, region_header(&head.headers))?;
         let urls = choice::choose(
             &fleet.status.relays,
             asked.region.as_deref(),
@@ -235,13 +236,9 @@ impl Api {
             hashes if hashes.contains(&ApiHash::Sha1) => CredentialHash::Sha1,
             _ => CredentialHash::Sha256,
         };
-        Ok(minted(hash, &secret, &user, checked.credential_ttl_seconds()))
+        let expires_at = UnixSeconds(unix_now().0 + u64::from(checked.credential_ttl_seconds()));
+        Ok(TimeLimitedCredential::mint_with(hash, &secret, &user, expires_at))
     }
-}
-
-fn minted(hash: CredentialHash, secret: &Secret, user: &str, ttl: u32) -> TimeLimitedCredential {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    TimeLimitedCredential::mint_with(hash, secret, user, UnixSeconds(now + u64::from(ttl)))
 }
 
 fn region_header(headers: &HeaderMap) -> Option<&str> {
@@ -249,10 +246,9 @@ fn region_header(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// What is asked for: in the query, or in a body of JSON.
-async fn read(request: Request<Body>) -> Result<Asked, ApiError> {
-    let (parts, body) = request.into_parts();
-    let asked = Asked::from_query(parts.uri.query().unwrap_or_default())?;
-    if parts.method != Method::POST {
+async fn read(head: &Parts, body: Body) -> Result<Asked, ApiError> {
+    let asked = Asked::from_query(head.uri.query().unwrap_or_default())?;
+    if head.method != Method::POST {
         return Ok(asked);
     }
     let read = tokio::time::timeout(BODY_LIMIT, to_bytes(body, LONGEST_BODY)).await;

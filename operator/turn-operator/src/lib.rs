@@ -13,3 +13,4 @@ pub mod leader;
 pub mod metrics;
 pub mod reachability;
 pub mod turnserver;
+mod unix_time;

@@ -200,13 +200,13 @@ impl Judgement {
             return Next::default();
         }
         if observation.fault == Some(Fault::Busy) {
-            self.record_full(vantage, subject, now);
+            self.leave_range(vantage, subject, now);
             let cell = self.listener(vantage, subject);
             cell.heard_at = cell.heard_at.map(|_| now);
             return Next::default();
         }
         if observation.fault == Some(Fault::Full) {
-            self.record_full(vantage, subject, now);
+            self.leave_range(vantage, subject, now);
         } else {
             self.record_ports(vantage, subject, begun, observation, now);
         }
@@ -240,7 +240,7 @@ impl Judgement {
 
     /// A relay without room, for all or for this prober, has answered; its relay ports are what they
     /// were.
-    fn record_full(&mut self, vantage: &Arc<str>, subject: &Subject, now: Instant) {
+    fn leave_range(&mut self, vantage: &Arc<str>, subject: &Subject, now: Instant) {
         let by_vantage = self.ranges.get_mut(&range_of(subject));
         if let Some((cell, _)) = by_vantage.and_then(|of| of.get_mut(vantage)) {
             cell.heard_at = Some(now);

@@ -206,7 +206,11 @@ impl Survey {
     /// Whether a vantage shares the node of the relay.
     fn is_beside(&self, vantage: &Arc<str>, subject: &Subject) -> bool {
         let relay = self.fleet.relays.iter().find(|relay| relay.name == subject.relay);
-        relay.is_some_and(|relay| self.nodes.get(vantage) == Some(&relay.node))
+        relay.is_some_and(|relay| self.shares_node(vantage, relay))
+    }
+
+    fn shares_node(&self, vantage: &Arc<str>, relay: &Relay) -> bool {
+        self.nodes.get(vantage) == Some(&relay.node)
     }
 
     /// When a vantage has something to do.
@@ -334,7 +338,7 @@ impl Survey {
                     seen.answered.insert(subject.clone());
                     seen.wires.insert(wire(subject.transport));
                 }
-                let outside = |word: &Word| self.nodes.get(&word.vantage) != Some(&relay.node);
+                let outside = |word: &Word| !self.shares_node(&word.vantage, relay);
                 let is_witness = |word: &Word| {
                     word.reached == Some(false) && !self.first_seen.contains_key(&word.vantage)
                 };
@@ -422,12 +426,11 @@ impl Survey {
     /// reach itself through its public address). And where a relay that is itself not reached speaks
     /// against another, and somebody else for it, what closes the first is what it sees.
     fn vote(&self, relay: &Relay, words: Vec<Word>, sense: Sense, seen: &Seen) -> Vote {
-        let is_beside = |name: &Arc<str>| self.nodes.get(name) == Some(&relay.node);
         let words = words
             .into_iter()
             .filter(|word| word.reached.is_some() && !seen.is_broken(&word.vantage, sense));
         let (beside, mut others): (Vec<_>, Vec<_>) =
-            words.partition(|word| is_beside(&word.vantage));
+            words.partition(|word| self.shares_node(&word.vantage, relay));
         let is_unreached = |name: &Arc<str>| seen.unreached.contains(name);
         let is_denied = |word: &Word| word.reached == Some(false) && is_unreached(&word.vantage);
         let denied = others.iter().filter(|word| is_denied(word));

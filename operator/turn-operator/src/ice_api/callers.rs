@@ -220,8 +220,7 @@ impl Callers {
     ) -> Result<Secret, ApiError> {
         let keys = SecretKeys::of(checked);
         let object = self.secret(namespace, &keys.secret_name).await;
-        let value = object.as_ref().and_then(|object| object.data.as_ref()?.get(keys.active_key()));
-        value.and_then(|value| Secret::from_file(&value.0).ok()).ok_or_else(|| {
+        object.and_then(|object| keys.active(&object)).ok_or_else(|| {
             ApiError::unavailable(
                 "the TurnServer's credentials are not ready: see CredentialsReady",
             )

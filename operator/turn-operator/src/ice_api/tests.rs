@@ -14,6 +14,7 @@ use kube::{client::Body as KubeBody, runtime::watcher::Event};
 use serde_json::{Value, json};
 use tower::{ServiceExt as _, service_fn};
 use turn_api::TurnServer;
+use turn_auth::Secret;
 
 use super::*;
 

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tokio::{task::JoinSet, time::sleep_until};
@@ -19,7 +19,7 @@ use super::{
     relay_client::RelayClient,
     store::{ObservedFleet, OnChange, State},
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, unix_time::unix_now};
 
 /// How long a probe's credential is good: for the probe, and for clocks that differ a little.
 const CREDENTIAL_SECONDS: u64 = 300;
@@ -107,11 +107,6 @@ fn begin(state: &mut State, now: Instant) -> Vec<Begun> {
         }
     }
     all
-}
-
-fn unix_now() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixSeconds(since.as_secs())
 }
 
 impl State {

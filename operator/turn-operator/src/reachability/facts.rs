@@ -53,7 +53,7 @@ pub fn facts(plan: &Plan, observed: &Observed, node: Option<&str>) -> Option<Fac
     if settings.gate == Gate::Disabled {
         return None;
     }
-    let secret = secret(validated, observed.secret.as_ref()?)?;
+    let secret = SecretKeys::of(validated).active(observed.secret.as_ref()?)?;
     let running = || observed.pods.iter().filter(|pod| is_probed(pod));
     let relays: Vec<_> = running().filter_map(|pod| relay(pod, validated, observed)).collect();
     let admin = running().filter_map(|pod| {
@@ -147,12 +147,6 @@ fn vantages<'a>(
         node: None,
     });
     [operator].into_iter().chain(of_relays).chain(agents).collect()
-}
-
-fn secret(validated: &Validated, object: &SecretObject) -> Option<Secret> {
-    let keys = SecretKeys::of(validated);
-    let value = object.data.as_ref()?.get(keys.active_key())?;
-    Secret::from_file(&value.0).ok()
 }
 
 fn leaf(object: Option<&SecretObject>) -> Option<String> {

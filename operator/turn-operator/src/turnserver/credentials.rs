@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use turn_api::{CredentialsSource, SecretRef, Validated, conditions::Reason};
+use turn_auth::Secret as SharedSecret;
 
 use super::names;
 
@@ -33,6 +34,13 @@ impl SecretKeys {
     #[must_use]
     pub fn active_key(&self) -> &str {
         self.keys.first().map_or(SecretRef::DEFAULT_KEY, String::as_str)
+    }
+
+    /// The secret that signs new credentials; none where the Secret does not hold it.
+    #[must_use]
+    pub fn active(&self, object: &Secret) -> Option<SharedSecret> {
+        let value = object.data.as_ref()?.get(self.active_key())?;
+        SharedSecret::from_file(&value.0).ok()
     }
 }
 

@@ -16,9 +16,9 @@ pub(super) struct Seen {
     /// Over what (UDP, TCP).
     pub(super) wires: BTreeSet<&'static str>,
     /// What each vantage sees, by what it takes to see it.
-    pub(super) views: BTreeMap<Sense, BTreeMap<Arc<str>, View>>,
+    views: BTreeMap<Sense, BTreeMap<Arc<str>, View>>,
     /// The relays of which somebody sees something good.
-    pub(super) good: BTreeMap<Sense, BTreeSet<Arc<str>>>,
+    good: BTreeMap<Sense, BTreeSet<Arc<str>>>,
     /// The relays that somebody does not reach who is no relay.
     pub(super) unreached: BTreeSet<Arc<str>>,
 }
@@ -28,9 +28,9 @@ pub(super) struct Seen {
 pub(super) struct Times {
     pub(super) failing_since: BTreeMap<Subject, Instant>,
     /// What somebody does not reach who has reached others since.
-    pub(super) proved: BTreeSet<Subject>,
+    proved: BTreeSet<Subject>,
     /// By the listener's name and transport: when it was reached last, at which relay.
-    pub(super) reached_at: BTreeMap<(Arc<str>, Transport), BTreeMap<Arc<str>, Instant>>,
+    reached_at: BTreeMap<(Arc<str>, Transport), BTreeMap<Arc<str>, Instant>>,
 }
 
 impl Times {
@@ -61,11 +61,11 @@ impl Times {
 
 /// What one vantage sees.
 #[derive(Debug)]
-pub(super) struct View {
-    pub(super) relays: BTreeSet<Arc<str>>,
-    pub(super) any_reached: bool,
+struct View {
+    relays: BTreeSet<Arc<str>>,
+    any_reached: bool,
     /// Whether it has failed at all that it has tried, and more than once.
-    pub(super) all_failed: bool,
+    all_failed: bool,
 }
 
 impl Seen {
@@ -88,7 +88,7 @@ impl Seen {
         }
     }
 
-    pub(super) fn view(&self, vantage: &Arc<str>, sense: Sense) -> Option<&View> {
+    fn view(&self, vantage: &Arc<str>, sense: Sense) -> Option<&View> {
         self.views.get(&sense)?.get(vantage)
     }
 
