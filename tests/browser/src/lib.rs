@@ -2,16 +2,19 @@
 //! `carryFile(iceServers, bytes)`, `gatherEach(lists, limitMilliseconds)`, `askWithKey(url, key)`.
 
 use std::{
-    env, fs,
+    fs,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use cluster::requirement::program_path;
 use fantoccini::{Client, ClientBuilder, wd::Capabilities};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// The page.
@@ -24,8 +27,8 @@ const SCRIPT_MILLISECONDS: u64 = 120_000;
 const CALL: &str = "const [name, first, second, done] = arguments; \
                     window[name](first, second).then(done, error => done({error: String(error)}));";
 
-/// What a function of the page returns for two arguments. `trusted` is the SHA-256 of the key of a
-/// relay's certificate, in base64.
+/// What a function of the page returns for two arguments. `trusted` is the [`fingerprint`] of a
+/// relay's certificate.
 ///
 /// # Errors
 /// When there is no browser, or with what the page throws.
@@ -52,6 +55,12 @@ async fn run(browser: &Client, page: &str, call: [Value; 3]) -> anyhow::Result<V
     let answer = answer.context("the page does not answer")?;
     ensure!(answer["error"].is_null(), "{}", answer["error"]);
     Ok(answer)
+}
+
+/// How a browser is told to trust a certificate: by its public key, as SubjectPublicKeyInfo in DER.
+#[must_use]
+pub fn fingerprint(public_key: &[u8]) -> String {
+    STANDARD.encode(Sha256::digest(public_key))
 }
 
 /// A chromedriver that runs. It ends with the value, and with it the browser.
@@ -95,7 +104,7 @@ impl Driver {
     }
 
     /// A browser without a window, that talks to nobody but the page's servers, at home in `home`.
-    /// `trusted` is the SHA-256 of the key of a certificate, in base64.
+    /// `trusted` is the [`fingerprint`] of a certificate.
     ///
     /// # Errors
     /// When there is none, or it does not start.
@@ -118,9 +127,11 @@ impl Driver {
             &trust,
         ];
         let mut capabilities = Capabilities::new();
+        // chromedriver wants it by its path.
+        let binary = program_path("chromium").context("no chromium")?;
         capabilities.insert(
             "goog:chromeOptions".to_owned(),
-            json!({ "binary": chromium()?, "args": arguments }),
+            json!({ "binary": binary, "args": arguments }),
         );
         capabilities.insert("timeouts".to_owned(), json!({ "script": SCRIPT_MILLISECONDS }));
         let driver = format!("http://127.0.0.1:{}", self.port);
@@ -134,13 +145,6 @@ impl Drop for Driver {
         let _ended_meanwhile = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-/// The program, as chromedriver wants it: by its path.
-fn chromium() -> anyhow::Result<PathBuf> {
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let mut paths = env::split_paths(&folders).map(|folder| folder.join("chromium"));
-    paths.find(|path| path.is_file()).context("no chromium in PATH")
 }
 
 /// The port of the line that says that the driver has started.

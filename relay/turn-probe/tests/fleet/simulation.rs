@@ -74,6 +74,7 @@ enum What {
 /// What is known of a relay that conditions show.
 pub(crate) type Standing = (Option<bool>, bool);
 
+#[derive(Debug, PartialEq)]
 pub(crate) struct Change {
     pub(crate) at: Duration,
     pub(crate) relay: Arc<str>,

@@ -1,8 +1,6 @@
 //! A certificate for relays on loopback.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
-use sha2::{Digest as _, Sha256};
 
 /// A certificate that has signed itself, for `127.0.0.1` and `localhost`, with a key that DTLS takes
 /// too.
@@ -23,7 +21,7 @@ impl Certificate {
         Ok(Self {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
-            fingerprint: STANDARD.encode(Sha256::digest(key.subject_public_key_info())),
+            fingerprint: browser::fingerprint(&key.subject_public_key_info()),
         })
     }
 }

@@ -38,8 +38,7 @@ impl<'a> Caller<'a> {
 
     /// Asks the API what it needs, as a page does.
     pub(crate) fn asks(&self, api: &str) -> Result<Value> {
-        let (namespace, name) = (fleet::MEDIA, fleet::EDGE);
-        let url = format!("{api}/v1/namespaces/{namespace}/turnservers/{name}/iceservers");
+        let url = fleet::ice_servers(api);
         let answer = self.call("askWithKey", &json!([url, fleet::CALLER.1]))?;
         ensure!(answer["status"] == 200, "{answer:#}");
         Ok(answer["body"].clone())

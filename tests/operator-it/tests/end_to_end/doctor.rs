@@ -13,7 +13,7 @@ use cluster::Cluster;
 use libtest_mimic::Trial;
 use serde_json::Value;
 
-use crate::{NODES, caller, fleet, on_cluster};
+use crate::{NODES, caller, cut::Cut, fleet, on_cluster};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![on_cluster(
@@ -57,12 +57,9 @@ fn names_what_is_dropped(cluster: &Cluster) -> Result<()> {
         ("drop", ["ListenerPortBlocked"; 3]),
         ("meta length > 1228 drop", ["PathMTUTooSmall"; 3]),
     ] {
-        closed.nft(&format!(
-            "table ip incident {{\nchain input {{\ntype filter hook input priority filter\n\
-             ip saddr {client} {rule}\n}}\n}}"
-        ))?;
+        let cut = Cut::new(closed, &format!("ip saddr {client} {rule}"))?;
         let seen = is_seen(expected).with_context(|| rule.to_owned());
-        closed.nft("delete table ip incident")?;
+        cut.end()?;
         seen?;
     }
     is_seen(good)?;
@@ -105,8 +102,7 @@ fn diagnose_server(cluster: &Cluster) -> Result<Value> {
 /// What it says there of what the API gives to clients.
 fn diagnose_api(cluster: &Cluster) -> Result<Value> {
     let api = fleet::api(cluster, &fleet::leaders_node(cluster)?)?;
-    let (namespace, name) = (fleet::MEDIA, fleet::EDGE);
-    let url = format!("{api}/v1/namespaces/{namespace}/turnservers/{name}/iceservers");
+    let url = fleet::ice_servers(&api);
     let key = fleet::file(cluster, "caller.key", fleet::CALLER.1)?;
     said(doctor(cluster)?.args(["--api", &url, "--api-key-file", &key]).output()?)
 }
@@ -114,7 +110,7 @@ fn diagnose_api(cluster: &Cluster) -> Result<Value> {
 fn doctor(cluster: &Cluster) -> Result<Command> {
     let program = cluster::program("turnctl")?;
     let mut command = cluster.client_host("client")?.command(program.to_str().context("a path")?);
-    let authority = fleet::file(cluster, "edge.pem", &fleet::certificate(cluster)?.certificate)?;
+    let authority = fleet::authority(cluster)?;
     command.args(["doctor", "--output", "json", "--timeout", "4s", "--ca-file", &authority]);
     Ok(command)
 }

@@ -3,14 +3,12 @@
 use std::{fs, net::Ipv4Addr, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cluster::{
     ClientHost, Cluster, deadline,
     images::{Image, workspace_folder},
 };
 use rcgen::PublicKeyData as _;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 /// The namespaces of the operator and of the `TurnServer`s.
 pub(crate) const SYSTEM: &str = "turnpike-system";
@@ -165,7 +163,7 @@ fn secret(namespace: &str, name: &str, kind: &str, data: &Value) -> String {
 /// A certificate for the addresses of all nodes that has signed itself.
 pub(crate) struct Certificate {
     /// In PEM.
-    pub(crate) certificate: String,
+    certificate: String,
     key: String,
     /// SHA-256 of the public key, in base64: how a browser is told to trust it.
     pub(crate) fingerprint: String,
@@ -189,7 +187,7 @@ pub(crate) fn certificate(cluster: &Cluster) -> Result<&'static Certificate> {
     Ok(MADE.get_or_init(|| Certificate {
         certificate: made.cert.pem(),
         key: made.signing_key.serialize_pem(),
-        fingerprint: STANDARD.encode(Sha256::digest(public_key)),
+        fingerprint: browser::fingerprint(&public_key),
     }))
 }
 
@@ -213,6 +211,16 @@ pub(crate) fn leaders_node(cluster: &Cluster) -> Result<String> {
     };
     let leader = get("lease", OPERATOR, ".spec.holderIdentity")?;
     get("pod", &leader, ".spec.nodeName")
+}
+
+/// The API's URL of [`EDGE`].
+pub(crate) fn ice_servers(api: &str) -> String {
+    format!("{api}/v1/namespaces/{MEDIA}/turnservers/{EDGE}/iceservers")
+}
+
+/// The path of a file with the [`certificate`], for who is to believe it.
+pub(crate) fn authority(cluster: &Cluster) -> Result<String> {
+    file(cluster, "edge.pem", &certificate(cluster)?.certificate)
 }
 
 /// The path of a file with this content, which hosts of the cluster's network see too.

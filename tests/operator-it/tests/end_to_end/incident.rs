@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{Write as _, stderr, stdout},
+    io::{Write as _, stdout},
     time::{Duration, Instant},
 };
 
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     CALLERS, NODES,
     caller::{self, Caller},
+    cut::Cut,
     fleet::{self, EDGE, Relay, TurnServer, text},
     on_cluster,
 };
@@ -48,6 +49,12 @@ struct Fault {
     remedy: String,
     /// What a caller suffers who is given all URLs in spite of it.
     suffers: Option<Suffers>,
+}
+
+impl Fault {
+    fn name(&self) -> &str {
+        if self.drops.is_empty() { "everything" } else { self.drops }
+    }
 }
 
 /// What a caller suffers.
@@ -112,8 +119,7 @@ fn faults() -> Vec<Fault> {
 fn named_and_not_advertised(cluster: &Cluster) -> Result<()> {
     let incident = Incident::prepare(cluster)?;
     for fault in faults() {
-        let what = if fault.drops.is_empty() { "everything" } else { fault.drops };
-        incident.replay(&fault).with_context(|| format!("dropped: {what}"))?;
+        incident.replay(&fault).with_context(|| format!("dropped: {}", fault.name()))?;
     }
     Ok(())
 }
@@ -159,7 +165,7 @@ impl<'a> Incident<'a> {
 
     fn replay(&self, fault: &Fault) -> Result<()> {
         let other_before = self.condition(&self.other)?;
-        let cut = cut(self.node, &format!("ip saddr {} {} drop", self.sources, fault.drops))?;
+        let cut = Cut::new(self.node, &format!("ip saddr {} {} drop", self.sources, fault.drops))?;
         let begun = Instant::now();
         deadline::until("the relay to be found out", FOUND_WITHIN, || {
             self.is_told(fault).map(Some)
@@ -169,7 +175,7 @@ impl<'a> Incident<'a> {
         self.is_told(fault).context("while it is closed still")?;
         let other_now = self.condition(&self.other)?;
         ensure!(other_now == other_before, "the other relay: {other_now:#}");
-        drop(cut);
+        cut.end()?;
         let mended = Instant::now();
         deadline::until("all to be back", BACK_WITHIN, || {
             ensure!(text(&self.condition(&self.closed)?, "/status") == "True", "not yet");
@@ -177,9 +183,9 @@ impl<'a> Incident<'a> {
         })?;
         let other_now = self.condition(&self.other)?;
         ensure!(other_now == other_before, "the other relay: {other_now:#}");
-        let drops = if fault.drops.is_empty() { "everything" } else { fault.drops };
         tell(&format!(
-            "{drops:<22} dropped: named after {:>4.1} s, back after {:>4.1} s",
+            "{:<22} dropped: named after {:>4.1} s, back after {:>4.1} s",
+            fault.name(),
             told.as_secs_f64(),
             mended.elapsed().as_secs_f64()
         ))
@@ -265,7 +271,7 @@ fn fails_open(cluster: &Cluster) -> Result<()> {
             rules.push(format!("ip saddr {{ {} }} {rule}", sources.join(", ")));
             rules.push(format!("ip saddr 10.0.0.0/8 iifname != {{ eth0, lo }} {rule}"));
         }
-        cuts.push(cut(node, &rules.join("\n"))?);
+        cuts.push(Cut::new(node, &rules.join("\n"))?);
     }
     let limit = FOUND_WITHIN + FOUND_WITHIN;
     deadline::until("the vantages to be suspected", limit, || {
@@ -276,7 +282,7 @@ fn fails_open(cluster: &Cluster) -> Result<()> {
         ensure!(urls(&server) == before, "other URLs: {:?}", urls(&server));
         Ok(Some(()))
     })?;
-    drop(cuts);
+    cuts.into_iter().try_for_each(Cut::end)?;
     wait_whole(cluster).map(drop)
 }
 
@@ -284,7 +290,7 @@ fn fails_open(cluster: &Cluster) -> Result<()> {
 fn agent(cluster: &Cluster, client: &ClientHost, api: &str) -> Result<Running> {
     let (name, token) = fleet::AGENT;
     let token_file = fleet::file(cluster, "agent.token", token)?;
-    let authority = fleet::file(cluster, "edge.pem", &fleet::certificate(cluster)?.certificate)?;
+    let authority = fleet::authority(cluster)?;
     let program = cluster::program("turnctl")?;
     let program = program.to_str().context("a path")?;
     let server = format!("{}/{EDGE}", fleet::MEDIA);
@@ -300,24 +306,6 @@ fn shown(call: &Result<()>) -> String {
 /// What was measured, for who reads the test's output.
 fn tell(line: &str) -> Result<()> {
     Ok(writeln!(stdout(), "{line}")?)
-}
-
-/// A rule of a node's firewall, until it is dropped.
-struct Cut<'a>(&'a Node);
-
-fn cut<'a>(node: &'a Node, rules: &str) -> Result<Cut<'a>> {
-    node.nft(&format!(
-        "table ip incident {{\nchain input {{\ntype filter hook input priority filter\n{rules}\n}}\n}}"
-    ))?;
-    Ok(Cut(node))
-}
-
-impl Drop for Cut<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.nft("delete table ip incident") {
-            let _unread = writeln!(stderr(), "a rule is left on {}: {error:#}", self.0.name());
-        }
-    }
 }
 
 /// Waits until every relay is reached, and everything is advertised.

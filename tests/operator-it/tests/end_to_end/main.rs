@@ -7,6 +7,7 @@ mod caller;
 mod chart;
 mod children;
 mod conflicts;
+mod cut;
 mod doctor;
 mod draining;
 mod fleet;
