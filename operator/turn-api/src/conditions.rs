@@ -137,5 +137,7 @@ names! {
         ClockSkew,
         /// What answers speaks no TURN, or not as it should.
         NotTurn,
+        /// Many datagrams are lost between a vantage and a relay.
+        HighLoss,
     }
 }

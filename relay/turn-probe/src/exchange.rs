@@ -10,7 +10,7 @@ use std::{
 
 use turn_client::{Client, ClientError, Config, Credentials, Event, Family, Input, Profile};
 
-use crate::{Cause, Failure, Report, Stage, Target, Timing, Transport};
+use crate::{Cause, Datagrams, Failure, Report, Stage, Target, Timing, Transport};
 use outside::Outside;
 
 /// How often a payload is sent that has not come back: relaying is UDP, and may lose it.
@@ -77,6 +77,8 @@ pub struct Exchange {
     sends: [u32; 2],
     outbox: VecDeque<(Side, Vec<u8>)>,
     outside: Outside,
+    /// What was sent, and came back, until there is a result.
+    datagrams: Datagrams,
     timings: Vec<Timing>,
     result: Option<Result<Report, Cause>>,
     /// Until when the end of the allocations is waited for.
@@ -127,6 +129,7 @@ impl Exchange {
             sends: [0; 2],
             outbox: VecDeque::new(),
             outside: Outside::default(),
+            datagrams: Datagrams::default(),
             timings: vec![Timing { stage: Stage::Connect, duration: connected }],
             result: None,
             release_until: None,
@@ -137,6 +140,7 @@ impl Exchange {
 
     /// Takes a message that the server sent to one of the clients.
     pub fn handle_input(&mut self, now: Instant, side: Side, message: &[u8]) {
+        self.count_returned();
         let input = self.clients[side as usize].handle_input(now, message);
         if let Input::Data { peer, channel, payload } = input {
             self.on_data(now, side, peer, channel.is_some(), payload);
@@ -167,12 +171,29 @@ impl Exchange {
 
     /// The next message to send, and from which client's socket.
     pub fn poll_transmit(&mut self) -> Option<(Side, Vec<u8>)> {
-        for side in Side::BOTH {
-            if let Some(message) = self.clients[side as usize].poll_transmit() {
-                return Some((side, message.to_vec()));
-            }
+        let of_client = |side: Side| {
+            let message = self.clients[side as usize].poll_transmit()?.to_vec();
+            Some((side, message))
+        };
+        let message =
+            Side::BOTH.into_iter().find_map(of_client).or_else(|| self.outbox.pop_front());
+        if message.is_some() {
+            self.count_sent();
         }
-        self.outbox.pop_front()
+        message
+    }
+
+    const fn count_sent(&mut self) {
+        if self.result.is_none() {
+            self.datagrams.sent += 1;
+        }
+    }
+
+    /// What comes twice because the network has doubled it is not more than was sent.
+    const fn count_returned(&mut self) {
+        if self.result.is_none() && self.datagrams.returned < self.datagrams.sent {
+            self.datagrams.returned += 1;
+        }
     }
 
     /// When [`Exchange::handle_timeout`] or [`Exchange::outcome`] has something to do.
@@ -295,6 +316,8 @@ impl Exchange {
             mapped: [mapped_a, mapped_b],
             relayed,
             outside: self.tried_outside().collect(),
+            datagrams: matches!(self.transport, Transport::Udp | Transport::Dtls)
+                .then_some(self.datagrams),
             stages: self.timings.clone(),
         })
     }

@@ -10,6 +10,8 @@ use crate::{AnswerFailure, Cause, CertificateFault, Failure, Report, Stage};
 const LONGEST_TEXT: usize = 300;
 /// How many relay ports an observation may speak of: a probe has two.
 const MOST_PORTS: usize = 2;
+/// And of how many datagrams: more than a probe can send within its limit.
+const MOST_DATAGRAMS: u32 = 1_000;
 
 /// What one probe of one listener has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,19 @@ pub struct Observation {
     /// How long the server took to answer the first request, in milliseconds; absent when it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round_trip_milliseconds: Option<u64>,
+    /// What was sent over UDP and what came back; absent where something failed, and over TCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datagrams: Option<Datagrams>,
+}
+
+/// Datagrams that something had to come back for: an answer, or the payload itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Datagrams {
+    /// How many were sent, those among them that were sent again.
+    pub sent: u32,
+    /// For how many of them something came back.
+    pub returned: u32,
 }
 
 /// A relay port, and whether a datagram came through it and back.
@@ -81,12 +96,14 @@ impl From<Result<Report, Failure>> for Observation {
                 says: String::new(),
                 ports: ports(&report.outside),
                 round_trip_milliseconds: round_trip(report.stages.iter()),
+                datagrams: report.datagrams,
             },
             Err(failure) => Self {
                 fault: Some(Fault::of(&failure)),
                 says: cut(&failure.line()),
                 ports: ports(&failure.outside),
                 round_trip_milliseconds: round_trip(failure.before.iter()),
+                datagrams: None,
             },
         }
     }
@@ -100,7 +117,11 @@ impl Observation {
         let says_nothing_of_ports = self.ports.is_empty();
         let is_bounded = self.ports.len() <= MOST_PORTS && self.says.len() <= LONGEST_TEXT;
         let all_open = self.ports.iter().all(|seen| seen.open);
+        let is_counted = self.datagrams.is_none_or(|Datagrams { sent, returned }| {
+            self.fault.is_none() && sent <= MOST_DATAGRAMS && returned <= sent
+        });
         is_bounded
+            && is_counted
             && match self.fault {
                 None => answered && all_open,
                 Some(Fault::RelayPorts) => answered,
@@ -124,7 +145,8 @@ impl Observation {
     #[must_use]
     pub fn not_made(says: &str) -> Self {
         let fault = Some(Fault::NoRoute);
-        Self { fault, says: cut(says), ports: Vec::new(), round_trip_milliseconds: None }
+        let says = cut(says);
+        Self { fault, says, ports: Vec::new(), round_trip_milliseconds: None, datagrams: None }
     }
 }
 

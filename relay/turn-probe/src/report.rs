@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use crate::Transport;
+use crate::{Datagrams, Transport};
 
 /// How far a probe is; in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +74,8 @@ pub struct Report {
     /// The relayed addresses that were tried from the prober's own machine, and whether each was
     /// reached, there and back; all were, and none was tried where the relay's rules deny it.
     pub outside: Vec<(SocketAddr, bool)>,
+    /// What was sent over UDP and what came back; none over TCP.
+    pub datagrams: Option<Datagrams>,
     /// The stages, in their order.
     pub stages: Vec<Timing>,
 }

@@ -13,12 +13,14 @@ use self::seen::{Seen, Times, Vote};
 use crate::{
     diagnosis::{self, Elsewhere, Finding, Reason, wire},
     judgement::{Begun, Judgement, SILENCE, Word},
+    loss::Losses,
     observation::{Fault, Observation},
     plan::{
         CONFIRM_AFTER, LIMIT_TO_CONFIRM, Listener, Order, Plan, PortRange, Relay, Subject, Vantage,
         ports_to_try,
     },
     sense::Sense,
+    sign::Sign,
 };
 
 /// How long a relay of which nobody says anything at all waits to be let in, where failing open is
@@ -63,6 +65,8 @@ pub struct Verdict {
     /// Whether every relay turned unreachable, so that whoever probes is the suspect; and whether
     /// nothing at all was answered.
     pub suspicion: Option<Suspicion>,
+    /// What is amiss although it takes no relay out, each once and in order.
+    pub signs: Vec<Sign>,
 }
 
 /// Why whoever probes is the suspect.
@@ -130,6 +134,7 @@ pub struct Survey {
     full: BTreeMap<Arc<str>, bool>,
     /// What was told last of each, and when.
     told: BTreeMap<Subject, (Finding, Instant)>,
+    losses: Losses,
     /// What was found of each relay last.
     before: BTreeMap<Arc<str>, RelayVerdict>,
 }
@@ -147,6 +152,7 @@ impl Survey {
             nodes: BTreeMap::new(),
             full: BTreeMap::new(),
             told: BTreeMap::new(),
+            losses: Losses::default(),
             before: BTreeMap::new(),
             fleet,
         };
@@ -168,6 +174,7 @@ impl Survey {
         let names: BTreeSet<_> = relays.iter().map(|relay| Arc::clone(&relay.name)).collect();
         let by = vantages.iter().map(|vantage| Arc::clone(&vantage.name)).collect();
         self.judgement.retain(&by, &names);
+        self.losses.retain(&by, &names);
         self.admitted.retain(|name| names.contains(name));
         self.full.retain(|name, _| names.contains(name));
         self.first_seen.retain(|name, _| names.contains(name));
@@ -247,6 +254,9 @@ impl Survey {
             let is_full = observation.fault == Some(Fault::Full);
             self.full.insert(Arc::clone(&subject.relay), is_full);
         }
+        if let Some(datagrams) = observation.datagrams {
+            self.losses.record(vantage, subject, datagrams);
+        }
         let next = self.judgement.record(vantage, subject, begun, observation, now);
         self.plan.answered(vantage, subject, next.confirm, now);
         let is_beside = |other: &Subject| self.is_beside(vantage, other);
@@ -270,6 +280,7 @@ impl Survey {
             verdict.relays.insert(Arc::clone(&relay.name), of_relay);
         }
         verdict.suspicion = self.suspicion(&verdict, &seen);
+        verdict.signs = self.signs();
         if self.fleet.fail_open && verdict.suspicion.is_none() {
             self.hold(&mut verdict, &times, now);
         }
@@ -495,6 +506,14 @@ impl Survey {
         }
         self.told.insert(subject.clone(), (finding.clone(), now));
         finding
+    }
+
+    /// What is amiss although it takes no relay out.
+    fn signs(&self) -> Vec<Sign> {
+        let mut signs: Vec<_> = self.losses.signs().collect();
+        signs.sort();
+        signs.dedup();
+        signs
     }
 
     /// Whether no relay is reached any more, of which there were some.

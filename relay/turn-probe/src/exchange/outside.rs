@@ -31,6 +31,7 @@ impl Exchange {
         let is_due = |side: &Side| self.outside.ways[*side as usize].is_due;
         let side = Side::BOTH.into_iter().find(is_due).filter(|_| self.tries_outside())?;
         self.outside.ways[side as usize].is_due = false;
+        self.count_sent();
         Some((self.relayed[side as usize]?, self.outside_payload(side).to_vec()))
     }
 
@@ -38,6 +39,7 @@ impl Exchange {
     pub fn handle_outside(&mut self, now: Instant, from: SocketAddr, payload: &[u8]) {
         let relayed_from = |side: &Side| self.relayed[*side as usize] == Some(from);
         let Some(side) = Side::BOTH.into_iter().find(relayed_from) else { return };
+        self.count_returned();
         // Before the client has sent it, nothing that comes can be the payload's way back.
         let is_awaited = self.outside.ways[side as usize].has_come_in;
         if self.tries_outside() && is_awaited && self.outside_payload(side) == payload {

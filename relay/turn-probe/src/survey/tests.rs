@@ -93,6 +93,7 @@ fn observe(order: &Order, closed_below: u32, world: &World<'_>) -> Observation {
         ports,
         // No time goes by in these probes.
         round_trip_milliseconds: answered.then_some(0),
+        datagrams: None,
     }
 }
 

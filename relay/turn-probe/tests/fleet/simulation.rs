@@ -376,7 +376,13 @@ impl Simulation {
 fn observation(fault: Option<Fault>, ports: Vec<PortSeen>) -> Observation {
     let answered = !matches!(fault, Some(Fault::Silence | Fault::Refused | Fault::NoRoute));
     let says = fault.map(|fault| format!("{fault:?}")).unwrap_or_default();
-    Observation { fault, says, ports, round_trip_milliseconds: answered.then_some(20) }
+    Observation {
+        fault,
+        says,
+        ports,
+        round_trip_milliseconds: answered.then_some(20),
+        datagrams: None,
+    }
 }
 
 impl PartialEq for Event {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use turn_api::{Gate, conditions::Reason};
 use turn_probe::{
     diagnosis,
+    sign::{Sign, SignKind},
     survey::{RelayVerdict, Suspicion, Verdict},
 };
 
@@ -14,6 +15,8 @@ use crate::turnserver::{observed::Observed, plan::Plan};
 
 /// How many relays a message names.
 const RELAYS_NAMED: usize = 3;
+/// And how many signs.
+const SIGNS_TOLD: usize = 3;
 
 /// The condition Reachable.
 pub(super) fn reachable(plan: &Plan, observed: &Observed) -> Finding {
@@ -95,9 +98,27 @@ pub(super) fn degraded(plan: &Plan, observed: &Observed) -> Finding {
         );
         return Finding::because(Reason::VantageBroken, message);
     }
-    match worst.filter(|_| settings.gate == Gate::Warn) {
-        Some(reason) => Finding::because(reason, named(verdict, observed)),
+    if let Some(reason) = worst.filter(|_| settings.gate == Gate::Warn) {
+        return Finding::because(reason, named(verdict, observed));
+    }
+    match verdict.signs.first() {
+        Some(first) => Finding::because(of_sign(first.kind), told(&verdict.signs)),
         None => fine(),
+    }
+}
+
+/// What is amiss although it takes no relay out.
+fn told(signs: &[Sign]) -> String {
+    let texts: Vec<_> = signs.iter().take(SIGNS_TOLD).map(|sign| sign.says.as_str()).collect();
+    match signs.len().saturating_sub(SIGNS_TOLD) {
+        0 => texts.join("; "),
+        more => format!("{}; and {more} more", texts.join("; ")),
+    }
+}
+
+const fn of_sign(kind: SignKind) -> Reason {
+    match kind {
+        SignKind::HighLoss => Reason::HighLoss,
     }
 }
 

@@ -1,0 +1,38 @@
+//! Signs that something is amiss, of which nobody is sure enough to take a relay out: lost datagrams,
+//! what clients do and do not do, what a visitor's browser reports. A sign changes nothing of who is
+//! let in. It is told, and what it speaks of is probed sooner.
+
+use std::fmt;
+
+/// What a sign is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignKind {
+    /// Many datagrams are lost between a vantage and a relay.
+    HighLoss,
+}
+
+/// A sign that something is amiss.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sign {
+    /// What it is of.
+    pub kind: SignKind,
+    /// What was seen, where, by whom, and what to look at. Words that stay the same while it lasts:
+    /// each change is written to the cluster.
+    pub says: String,
+}
+
+impl SignKind {
+    /// Its name, as it stands in conditions.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HighLoss => "HighLoss",
+        }
+    }
+}
+
+impl fmt::Display for SignKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
