@@ -137,6 +137,8 @@ names! {
         ClockSkew,
         /// What answers speaks no TURN, or not as it should.
         NotTurn,
+        /// Who shares the relay's node does not reach it at its public address, and nobody else tries.
+        HairpinUnsupported,
         /// Many datagrams are lost between a vantage and a relay.
         HighLoss,
     }

@@ -1,6 +1,6 @@
 //! Why relays are not reached: the observations of all vantages side by side.
 
-use std::{collections::BTreeSet, fmt, net::IpAddr};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
 use crate::{Transport, observation::Fault, plan::PortRange};
 
@@ -52,6 +52,9 @@ reasons! {
     RelayRangePartiallyBlocked,
     /// None of the relay ports that were tried is open.
     RelayRangeBlocked,
+    /// Who shares the relay's node does not reach it at its public address, and nobody else tries:
+    /// that shows nothing, since a node need not reach itself that way.
+    HairpinUnsupported,
 }
 
 impl fmt::Display for Reason {
@@ -171,6 +174,17 @@ pub(crate) fn of_listener(
             finding(Reason::AddressMismatch, says, remedy.to_owned())
         }
     }
+}
+
+/// What is known of a listener that nobody has tried but who shares its node, and does not reach it.
+pub(crate) fn of_hairpin(by: &[Arc<str>], address: IpAddr) -> Finding {
+    let observation = format!(
+        "{}, on the relay's own node, does not reach it at {address}, and nobody else tries: many \
+         networks lead no node to itself through its public address (hairpin)",
+        by.join(", ")
+    );
+    let remedy = "run an agent elsewhere (turnctl vantage), or relays on a second node".to_owned();
+    Finding { reason: Reason::HairpinUnsupported, observation, remedy }
 }
 
 fn silence(address: IpAddr, wire: &str, elsewhere: Elsewhere) -> Reason {

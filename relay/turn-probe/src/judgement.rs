@@ -170,6 +170,14 @@ pub(crate) struct Word {
     pub(crate) failing_since: Option<Instant>,
 }
 
+impl Word {
+    /// Whether it does not reach it, and nothing that answers says why.
+    pub(crate) fn is_lost_on_the_way(&self) -> bool {
+        let lost = [Fault::Silence, Fault::Refused, Fault::RelayPorts, Fault::LongPackets];
+        self.fault.is_some_and(|fault| lost.contains(&fault))
+    }
+}
+
 impl Judgement {
     /// What is known of a vantage when it begins to probe, perhaps on the relay's own node.
     pub(crate) fn begin(

@@ -417,6 +417,9 @@ impl Survey {
             listener.fault.map(|fault| self.of_listener(&subject, fault, seen))
         } else if range.reached == Some(false) {
             Some(self.of_range(&subject, &range.against))
+        } else if reached.is_none() {
+            let only = [&listener, &range].into_iter().find(|vote| !vote.only_beside.is_empty());
+            only.map(|vote| diagnosis::of_hairpin(&vote.only_beside, subject.address))
         } else {
             None
         };
@@ -467,14 +470,18 @@ impl Survey {
         } else {
             beside.iter().any(|word| only_beside && word.reached == Some(true)).then_some(true)
         };
-        let by = beside.into_iter().filter(|word| word.reached == Some(true));
-        for_it.extend(by.map(|word| word.vantage));
+        let (good_beside, bad_beside): (Vec<_>, Vec<_>) =
+            beside.into_iter().partition(|word| word.reached == Some(true));
+        let is_no_proof = only_beside && good_beside.is_empty();
+        let lost = bad_beside.into_iter().filter(|word| is_no_proof && word.is_lost_on_the_way());
+        let only_beside = lost.map(|word| word.vantage).collect();
+        for_it.extend(good_beside.into_iter().map(|word| word.vantage));
         let fault = bad.iter().filter_map(|word| word.fault).max();
         let reached_at = good.iter().filter_map(|word| word.reached_at).max();
         let failing_since = bad.iter().filter_map(|word| word.failing_since).min();
         let is_proved = bad.iter().any(|word| word.is_proved);
         let against = bad.into_iter().chain(doubtful).map(|word| word.vantage).collect();
-        Vote { reached, fault, reached_at, failing_since, is_proved, for_it, against }
+        Vote { reached, fault, reached_at, failing_since, is_proved, for_it, against, only_beside }
     }
 
     fn of_listener(&self, subject: &Subject, fault: Fault, seen: &Seen) -> Finding {
@@ -553,12 +560,11 @@ impl Survey {
 }
 
 impl Verdict {
-    /// The worst finding of all relays that are not reached.
+    /// The worst finding of the relays of which this is known.
     #[must_use]
-    pub fn worst(&self) -> Option<(&Arc<str>, &Finding)> {
-        let findings =
-            self.relays.iter().filter_map(|(name, of)| Some((name, of.finding.as_ref()?)));
-        findings.min_by_key(|(_, finding)| finding.reason)
+    pub fn worst(&self, reached: Option<bool>) -> Option<&Finding> {
+        let relays = self.relays.values().filter(|relay| relay.reached == reached);
+        relays.filter_map(|relay| relay.finding.as_ref()).min_by_key(|finding| finding.reason)
     }
 
     /// The reason of a relay's finding.

@@ -90,13 +90,17 @@ fn condition(gate: Gate, relay: &RelayVerdict, verdict: &Verdict) -> GateConditi
         }
         (Some(false), false) => of("True", WARNING, words),
         (Some(false), true) => of("True", FAIL_OPEN, open_words(verdict, &words)),
-        (None, true) => {
-            of("True", SILENCE, "nobody has said lately whether it is reached".to_owned())
-        }
-        (None, false) if gate == Gate::Enforce => {
-            let says = "not enough vantages have said yet whether it is reached".to_owned();
-            of("Unknown", NOT_YET_REACHED, says)
-        }
+        (None, true) => match finding {
+            Some(finding) => of("True", finding.reason.as_str(), words),
+            None => of("True", SILENCE, "nobody has said lately whether it is reached".to_owned()),
+        },
+        (None, false) if gate == Gate::Enforce => match finding {
+            Some(finding) => of("Unknown", finding.reason.as_str(), words),
+            None => {
+                let says = "not enough vantages have said yet whether it is reached".to_owned();
+                of("Unknown", NOT_YET_REACHED, says)
+            }
+        },
         (None, false) => {
             of("True", WARNING, "nobody has said yet whether it is reached".to_owned())
         }

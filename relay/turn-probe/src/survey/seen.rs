@@ -133,4 +133,6 @@ pub(super) struct Vote {
     pub(super) is_proved: bool,
     pub(super) for_it: Vec<Arc<str>>,
     pub(super) against: Vec<Arc<str>>,
+    /// Who shares the node and does not reach it, where nobody else has tried.
+    pub(super) only_beside: Vec<Arc<str>>,
 }

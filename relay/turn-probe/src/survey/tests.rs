@@ -144,7 +144,7 @@ fn each_fault_is_found_within_thirty_seconds_and_over_within_sixty() {
         assert_eq!(admitted(&verdict), [false, true], "{reason}");
         let verdict = scene.pass(60, 0, &all_well);
         assert_eq!(admitted(&verdict), [true; 2], "{reason}");
-        assert_eq!(verdict.worst(), None, "{reason}");
+        assert_eq!(verdict.worst(Some(false)), None, "{reason}");
     }
 }
 
@@ -230,6 +230,22 @@ fn a_relay_that_was_never_reached_is_not_let_in_and_the_reason_named() {
     let verdict = scene.pass(120, 0, &|_, _, _| Some(Fault::Silence));
     assert_eq!(admitted(&verdict), [false]);
     assert_eq!(verdict.reason("relay-1"), Some(Reason::ListenerPortBlocked));
+}
+
+/// A node behind a router that leads nothing back to where it comes from.
+#[test]
+fn who_shares_the_node_and_does_not_reach_the_relay_shows_nothing() {
+    let operator = vantage("operator", VantageKind::Operator, Some("node-1"));
+    let mut scene = Scene::new(fleet(1, vec![operator]));
+    let hairpin = |from: &str, _: &str, _| (from == "operator").then_some(Fault::Silence);
+    let verdict = scene.pass(30, 0, &hairpin);
+    assert_eq!((reached(&verdict), admitted(&verdict)), (vec![None], vec![false]));
+    assert_eq!(verdict.reason("relay-1"), Some(Reason::HairpinUnsupported));
+    assert_eq!(admitted(&scene.pass(60, 0, &hairpin)), [true], "where failing open is allowed");
+    scene.fleet.vantages.extend(outside());
+    scene.survey.set(scene.fleet.clone(), scene.now);
+    let verdict = scene.pass(30, 0, &hairpin);
+    assert_eq!((reached(&verdict), verdict.reason("relay-1")), (vec![Some(true)], None));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use turn_probe::{Exchange, Side, Stage, Target, Transport, plan::LIMIT};
+use turn_probe::{Datagrams, Exchange, Side, Stage, Target, Transport, plan::LIMIT};
 
 use crate::{
     diagnosis::target,
@@ -23,7 +23,7 @@ fn address(text: &str) -> SocketAddr {
 }
 
 /// How a probe ends of which every datagram, to the relay and back, gets lost with this chance.
-fn probe(seed: u64) -> Result<(), Stage> {
+fn probe(seed: u64) -> Result<Datagrams, Stage> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut arrives = move || rng.random_range(0..100) >= LOST_PERCENT;
     let outside = address("203.0.113.1:3333");
@@ -59,7 +59,8 @@ fn probe(seed: u64) -> Result<(), Stage> {
             }
         }
         if let Some(outcome) = exchange.outcome(now) {
-            return outcome.map(|_| ()).map_err(|failure| failure.stage);
+            let counted = outcome.map(|report| report.datagrams.unwrap_or_default());
+            return counted.map_err(|failure| failure.stage);
         }
         now = now.max(exchange.poll_timeout());
         exchange.handle_timeout(now);
@@ -69,12 +70,23 @@ fn probe(seed: u64) -> Result<(), Stage> {
 #[test]
 fn five_of_a_hundred_datagrams_lost_hardly_ever_fail_a_probe() {
     let mut failed = BTreeMap::<Stage, usize>::new();
+    let mut all = Datagrams::default();
     for seed in 0..PROBES {
-        if let Err(stage) = probe(seed) {
-            println!("seed {seed}: {stage}");
-            *failed.entry(stage).or_default() += 1;
+        match probe(seed) {
+            Ok(Datagrams { sent, returned }) => {
+                all.sent += sent;
+                all.returned += returned;
+            }
+            Err(stage) => {
+                println!("seed {seed}: {stage}");
+                *failed.entry(stage).or_default() += 1;
+            }
         }
     }
+    // Of a round trip, either way may be lost; and a payload goes back only once it has arrived.
+    let lost = (all.sent - all.returned) * 100 / all.sent;
+    println!("{lost} of 100 of {} datagrams were lost", all.sent);
+    assert!((LOST_PERCENT..=2 * LOST_PERCENT).contains(&lost), "{lost} of 100");
     let count: usize = failed.values().sum();
     println!("{count} of {PROBES} probes over UDP failed: {failed:?}");
     assert!(count <= 10, "{count} of {PROBES}");

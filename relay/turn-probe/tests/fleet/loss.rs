@@ -19,7 +19,21 @@ fn five_of_a_hundred_datagrams_lost_change_no_condition() {
         let probes: usize = simulation.begun.values().map(Vec::len).sum();
         println!("{probes} probes, faults: {:?}", simulation.faults);
         assert_eq!(simulation.changes[before..], []);
+        assert!(simulation.signs.is_empty(), "{:?}", simulation.signs);
     }
+}
+
+#[test]
+fn a_way_on_which_a_third_gets_lost_is_told_and_takes_nobody_out() {
+    let mut simulation = Simulation::new(fleet(3, vantages(1)), 3);
+    simulation.weather.loss_percent = 16;
+    simulation.run_for(Duration::from_secs(300));
+    let says: Vec<_> = simulation.signs.iter().map(|sign| sign.says.as_str()).collect();
+    assert!(says.iter().any(|says| says.contains("agent-1 and every relay")), "{says:?}");
+    simulation.weather = Weather::FAIR;
+    simulation.run_for(Duration::from_secs(300));
+    assert!(simulation.verdict.signs.is_empty(), "{:?}", simulation.verdict.signs);
+    assert!(simulation.verdict.relays.values().all(|relay| relay.admitted));
 }
 
 #[test]

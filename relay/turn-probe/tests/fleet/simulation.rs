@@ -12,6 +12,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use turn_probe::{
     Fault, Observation, PortSeen, Transport,
     plan::{Listener, Order, PortRange, Relay, Subject, Vantage, VantageKind},
+    sign::Sign,
     survey::{Fleet, Survey, Verdict},
 };
 
@@ -93,6 +94,8 @@ pub(crate) struct Simulation {
     pub(crate) changes: Vec<Change>,
     /// How often anything in the verdict changed: what makes the operator look at the status.
     pub(crate) news: usize,
+    /// All that was ever told beside conditions of relays.
+    pub(crate) signs: BTreeSet<Sign>,
     /// When each vantage began each of its probes.
     pub(crate) begun: BTreeMap<Arc<str>, Vec<Duration>>,
     pub(crate) faults: BTreeMap<Fault, usize>,
@@ -157,6 +160,7 @@ impl Simulation {
             verdict: Verdict::default(),
             changes: Vec::new(),
             news: 0,
+            signs: BTreeSet::new(),
             begun: BTreeMap::new(),
             faults: BTreeMap::new(),
             refused: 0,
@@ -223,6 +227,7 @@ impl Simulation {
     fn judge(&mut self) {
         let verdict = self.survey.judge(self.now);
         self.news += usize::from(verdict != self.verdict);
+        self.signs.extend(verdict.signs.iter().cloned());
         for (relay, of) in &verdict.relays {
             let now = (of.reached, of.admitted);
             let was = self.verdict.relays.get(relay).map(|was| (was.reached, was.admitted));
@@ -349,8 +354,11 @@ impl Simulation {
             }
         }
         let (took, fault) = self.weather.probe(&mut self.rng, order);
-        let ports = if fault.is_none() { seen(order.ports, &|_| true) } else { Vec::new() };
-        (took, observation(fault, ports))
+        if fault.is_some() {
+            return (took, observation(fault, Vec::new()));
+        }
+        let datagrams = self.weather.datagrams(&mut self.rng, order);
+        (took, Observation { datagrams, ..observation(None, seen(order.ports, &|_| true)) })
     }
 
     /// Something that no probe finds, or none of these.

@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use rand::{RngExt as _, rngs::StdRng};
-use turn_probe::{Fault, Transport, plan::Order};
+use turn_probe::{Datagrams, Fault, Transport, plan::Order};
 
 const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -72,6 +72,15 @@ impl Weather {
             }
         }
         (took, None)
+    }
+
+    /// What a probe over UDP that came through has sent, and what came back: each there and back, or
+    /// to the other client.
+    pub(crate) fn datagrams(&self, rng: &mut StdRng, order: &Order) -> Option<Datagrams> {
+        const SENT: u32 = 26;
+        let returned = (0..SENT).filter(|_| self.arrives(rng, 2)).count();
+        let datagrams = Datagrams { sent: SENT, returned: u32::try_from(returned).ok()? };
+        (order.subject.transport == Transport::Udp).then_some(datagrams)
     }
 
     fn stage(&self, rng: &mut StdRng, stage: Stage, stream: bool) -> Duration {

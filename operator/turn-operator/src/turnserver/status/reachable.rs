@@ -37,10 +37,14 @@ pub(super) fn reachable(plan: &Plan, observed: &Observed) -> Finding {
     if verdict.suspicion == Some(Suspicion::NothingAnswers) {
         return Finding::unknown(Reason::VantageBroken, suspicion(Suspicion::NothingAnswers));
     }
-    if let Some((_, worst)) = verdict.worst() {
-        let message =
-            format!("{reached} of {count} relays are reached; {}", named(verdict, observed));
-        return Finding::no(of(worst.reason), message);
+    let message = |about| {
+        format!("{reached} of {count} relays are reached; {}", named(verdict, about, observed))
+    };
+    if let Some(worst) = verdict.worst(Some(false)) {
+        return Finding::no(of(worst.reason), message(Some(false)));
+    }
+    if let Some(worst) = verdict.worst(None) {
+        return Finding::unknown(of(worst.reason), message(None));
     }
     if reached == count {
         let message = "every relay is reached from outside, on each listener and its relay ports";
@@ -55,8 +59,8 @@ pub(super) fn reachable(plan: &Plan, observed: &Observed) -> Finding {
     Finding::unknown(Reason::VantagesSilent, message)
 }
 
-/// Which relays are not reached, and why.
-fn named(verdict: &Verdict, observed: &Observed) -> String {
+/// Which relays are not reached, or of which nobody knows, and why.
+fn named(verdict: &Verdict, reached: Option<bool>, observed: &Observed) -> String {
     let node = |name: &Arc<str>| {
         let pod = observed.pods.iter().find(|pod| *pod.name == **name);
         pod.and_then(|pod| pod.node.clone()).unwrap_or_default()
@@ -64,6 +68,7 @@ fn named(verdict: &Verdict, observed: &Observed) -> String {
     let mut found: Vec<_> = verdict
         .relays
         .iter()
+        .filter(|(_, relay)| relay.reached == reached)
         .filter_map(|(name, relay)| Some((relay.finding.as_ref()?, name)))
         .collect();
     found.sort_by_key(|(finding, _)| finding.reason);
@@ -82,7 +87,7 @@ pub(super) fn degraded(plan: &Plan, observed: &Observed) -> Finding {
     else {
         return fine();
     };
-    let worst = verdict.worst().map(|(_, finding)| of(finding.reason));
+    let worst = verdict.worst(Some(false)).map(|finding| of(finding.reason));
     if let Some(why) = verdict.suspicion {
         let reason = match why {
             Suspicion::NothingAnswers => Reason::VantageBroken,
@@ -99,7 +104,7 @@ pub(super) fn degraded(plan: &Plan, observed: &Observed) -> Finding {
         return Finding::because(Reason::VantageBroken, message);
     }
     if let Some(reason) = worst.filter(|_| settings.gate == Gate::Warn) {
-        return Finding::because(reason, named(verdict, observed));
+        return Finding::because(reason, named(verdict, Some(false), observed));
     }
     match verdict.signs.first() {
         Some(first) => Finding::because(of_sign(first.kind), told(&verdict.signs)),
@@ -150,5 +155,6 @@ const fn of(reason: diagnosis::Reason) -> Reason {
         diagnosis::Reason::ListenerPortBlocked => Reason::ListenerPortBlocked,
         diagnosis::Reason::RelayRangePartiallyBlocked => Reason::RelayRangePartiallyBlocked,
         diagnosis::Reason::RelayRangeBlocked => Reason::RelayRangeBlocked,
+        diagnosis::Reason::HairpinUnsupported => Reason::HairpinUnsupported,
     }
 }

@@ -7,6 +7,7 @@ use turn_probe::{
     Transport,
     diagnosis::{self, Finding},
     plan::Subject,
+    sign::{Sign, SignKind},
     survey::{RelayVerdict, SubjectVerdict, Suspicion, Verdict},
 };
 
@@ -145,6 +146,31 @@ fn a_vantage_that_fails_alone_degrades_the_fleet_and_nothing_else() {
     let status = status_of(&turn_server("{}"), &observed(verdict, true));
     check(&status, ConditionType::Degraded, "True VantageBroken", "london");
     check(&status, ConditionType::Ready, "True Ok", "");
+}
+
+#[test]
+fn a_relay_that_only_its_own_node_has_tried_is_unknown_and_the_reason_named() {
+    let mut alone = of_relay(false, [Some(diagnosis::Reason::HairpinUnsupported), None]);
+    alone.reached = None;
+    alone.subjects[0].reached = None;
+    let observed = observed(verdict(alone), false);
+    let status = status_of(&turn_server("{}"), &observed);
+    check(&status, ConditionType::Reachable, "Unknown HairpinUnsupported", "0 of 1");
+    assert_eq!(relay(&status).reachability[0].reached, Reached::Unknown);
+    let gate = gate_of("{}", &observed).expect("a change");
+    assert_eq!((&*gate.status, &*gate.reason), ("Unknown", "HairpinUnsupported"));
+}
+
+#[test]
+fn what_takes_no_relay_out_is_told_all_the_same() {
+    let mut verdict = verdict(of_relay(true, [None, None]));
+    let sign = |number| Sign { kind: SignKind::HighLoss, says: format!("sign {number}") };
+    verdict.signs = (1..=5).map(sign).collect();
+    let status = status_of(&turn_server("{}"), &observed(verdict, true));
+    let says = "sign 1; sign 2; sign 3; and 2 more";
+    check(&status, ConditionType::Degraded, "True HighLoss", says);
+    check(&status, ConditionType::Ready, "True Ok", "");
+    assert_eq!(status.urls.len(), 2);
 }
 
 #[test]
