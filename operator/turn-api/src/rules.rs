@@ -44,6 +44,11 @@ pub(crate) const DAEMON_SET_REGION_REPLICAS: Rule = rule(
     "a region of a DaemonSet has one relay on each node: leave out replicas, or set workload to Deployment",
     ".regions",
 );
+pub(crate) const DAEMON_SET_REPLACES: Rule = rule(
+    "self.workload != 'DaemonSet' || !has(self.reachability.replaceAfterSeconds)",
+    "a DaemonSet has one relay on each node, so there is no other node: leave it out, or set workload to Deployment",
+    ".reachability.replaceAfterSeconds",
+);
 pub(crate) const STREAM_LISTENER_IN_RELAY_PORTS: Rule = rule(
     "!self.features.tcpRelaying || \
      (self.admin.port < self.relayPorts.from || self.admin.port > self.relayPorts.to) && \
@@ -61,7 +66,16 @@ pub(crate) const SPEC: &[Rule] = &[
     ADMIN_IS_LISTENER,
     SECURE_WITHOUT_TLS,
     DAEMON_SET_REGION_REPLICAS,
+    DAEMON_SET_REPLACES,
 ];
+
+pub(crate) const REPLACES_WITHOUT_GATE: Rule = rule(
+    "self.gate == 'Enforce' || !has(self.replaceAfterSeconds)",
+    "needs gate Enforce: without it a relay that is not reached serves on, and is not replaced",
+    ".replaceAfterSeconds",
+);
+/// On `reachability`.
+pub(crate) const REACHABILITY: &[Rule] = &[REPLACES_WITHOUT_GATE];
 
 pub(crate) const WORKLOAD_CHANGED: Rule = rule(
     "self == oldSelf",

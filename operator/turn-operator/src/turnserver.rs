@@ -17,6 +17,7 @@ pub mod observed;
 pub mod plan;
 pub mod ports;
 pub mod relay_pod;
+pub mod replacement;
 pub mod rollout;
 pub mod status;
 pub mod subset;

@@ -8,7 +8,7 @@ use crate::rules;
 /// Whether the relays are reached from outside, who tries it, and what follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(inline)]
+#[schemars(inline, extend("x-kubernetes-validations" = rules::REACHABILITY))]
 pub struct Reachability {
     /// What follows when a relay is not reached. Enforce: its pod is not Ready, and no client is sent
     /// to it. Warn: it stays Ready, and only the listeners that are not reached stand in no URL.
@@ -21,6 +21,13 @@ pub struct Reachability {
     /// When every relay turns unreachable at once, whoever tries is the suspect: relays that were
     /// Ready stay so, and the condition Degraded says why.
     pub fail_open: bool,
+    /// How long a relay may not be reached until another one is started on another node of its region
+    /// that has none, in seconds. Absent: never. The one that is not reached stays and is tried on;
+    /// once it is reached, the region goes back to its size. Needs `gate: Enforce` and
+    /// `workload: Deployment`.
+    #[schemars(range(min = 60, max = 86400))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace_after_seconds: Option<u32>,
     /// Agents outside of the cluster (`turnctl vantage`). Absent: the operator and the relays
     /// themselves try each other.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -29,7 +36,13 @@ pub struct Reachability {
 
 impl Default for Reachability {
     fn default() -> Self {
-        Self { gate: Gate::Enforce, min_vantages: 1, fail_open: true, vantages: None }
+        Self {
+            gate: Gate::Enforce,
+            min_vantages: 1,
+            fail_open: true,
+            replace_after_seconds: None,
+            vantages: None,
+        }
     }
 }
 

@@ -14,8 +14,8 @@ use super::{
     ValidatedListener, ValidatedRegion,
 };
 use crate::{
-    AddressFrom, Addresses, Auth, IceServers, Limits, Listener, Peers, Protocol, Reachability,
-    Region, RelayPorts, Resources, TurnServer, TurnServerSpec, Violation, Workload,
+    AddressFrom, Addresses, Auth, Gate, IceServers, Limits, Listener, Peers, Protocol, Region,
+    RelayPorts, Resources, TurnServer, TurnServerSpec, Violation, Workload,
     document::{is_label, is_subdomain},
     rules,
 };
@@ -56,7 +56,7 @@ pub(super) fn validate(turn_server: &TurnServer) -> Result<Validated, Invalid> {
     let regions = check_regions(spec, &mut findings);
     let advertised = check_addresses(&spec.addresses, &mut findings);
     let credentials = check_auth(&spec.auth, &mut findings);
-    check_reachability(&spec.reachability, &mut findings);
+    check_reachability(spec, &mut findings);
     check_ice_servers(&spec.ice_servers, &mut findings);
     let (allowed_peers, denied_peers) = check_peers(&spec.peers, &mut findings);
     if !findings.0.is_empty() {
@@ -457,7 +457,16 @@ fn check_secret_name(path: &str, name: &str, findings: &mut Findings) {
     findings.unless(is_subdomain(name), path, name, rules::NOT_SECRET_NAME.message);
 }
 
-fn check_reachability(reachability: &Reachability, findings: &mut Findings) {
+fn check_reachability(spec: &TurnServerSpec, findings: &mut Findings) {
+    let reachability = &spec.reachability;
+    if let Some(seconds) = reachability.replace_after_seconds {
+        let path = "spec.reachability.replaceAfterSeconds";
+        findings.within(path, seconds, 60, 86_400);
+        let enforced = reachability.gate == Gate::Enforce;
+        findings.unless(enforced, path, seconds, rules::REPLACES_WITHOUT_GATE.message);
+        let deployment = spec.workload == Workload::Deployment;
+        findings.unless(deployment, path, seconds, rules::DAEMON_SET_REPLACES.message);
+    }
     let vantages = u32::from(reachability.min_vantages);
     findings.within("spec.reachability.minVantages", vantages, 1, 100);
     if let Some(vantages) = &reachability.vantages {

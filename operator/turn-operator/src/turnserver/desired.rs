@@ -27,6 +27,7 @@ use super::{
     certificate::{self, CertificateState},
     credentials::SecretKeys,
     observed::Observed,
+    replacement,
 };
 
 /// Where the relay finds its configuration.
@@ -145,7 +146,12 @@ impl Rendered {
 
 /// What there should be.
 #[must_use]
-pub fn desired(validated: &Validated, rendered: &Rendered, settings: &Settings) -> Desired {
+pub fn desired(
+    validated: &Validated,
+    observed: &Observed,
+    rendered: &Rendered,
+    settings: &Settings,
+) -> Desired {
     let mut children = vec![
         Child::new(ChildKind::ConfigMap, &config_map::config_map(validated, rendered)),
         Child::new(ChildKind::NetworkPolicy, &network_policy::network_policy(validated)),
@@ -161,7 +167,8 @@ pub fn desired(validated: &Validated, rendered: &Rendered, settings: &Settings) 
         let template = pod::template(validated, region, rendered, settings);
         children.push(match validated.workload() {
             Workload::Deployment => {
-                let deployment = workload::deployment(validated, region, template);
+                let replicas = replacement::replicas(validated, region, observed);
+                let deployment = workload::deployment(validated, region, replicas, template);
                 Child::new(ChildKind::Deployment, &deployment)
             }
             Workload::DaemonSet => {

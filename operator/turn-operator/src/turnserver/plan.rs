@@ -65,7 +65,7 @@ impl Plan {
         settings: &Settings,
     ) -> Result<Self, Refused> {
         let rendered = Rendered::new(desired::relay_config(&validated, observed))?;
-        let desired = desired::desired(&validated, &rendered, settings);
+        let desired = desired::desired(&validated, observed, &rendered, settings);
         Ok(Self {
             held_back: rollout::held_back(&validated, observed, &desired),
             port_problem: ports::find_problem(&validated, observed),

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use k8s_openapi::{
-    api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodStatus},
+    api::core::v1::{
+        ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
+    },
     jiff::{SignedDuration, Timestamp},
 };
 use turn_api::{REGION_LABEL, conditions::Reason};
@@ -36,6 +38,8 @@ pub struct RelayPod {
     pub is_gated: bool,
     /// What [`REACHABLE`] says.
     pub reachable: Option<GateCondition>,
+    /// How long [`REACHABLE`] has been `False`, if it is.
+    pub unreached_for: Option<SignedDuration>,
     /// Whether it has been told to end.
     pub draining: bool,
     /// Whether it has ended for good, and only its record is left.
@@ -84,6 +88,7 @@ impl RelayPod {
             containers_ready: condition(&status, "ContainersReady").is_some_and(|(yes, _)| yes),
             is_gated: gates.iter().any(|gate| gate.condition_type == REACHABLE),
             reachable: gate_condition(&status),
+            unreached_for: unreached_for(&status, now),
             draining,
             ended,
             problem: None,
@@ -186,9 +191,17 @@ fn condition<'a>(status: &'a PodStatus, of_type: &str) -> Option<(bool, &'a str)
     Some((found.status == "True", found.message.as_deref().unwrap_or_default()))
 }
 
+fn gate(status: &PodStatus) -> Option<&PodCondition> {
+    status.conditions.as_deref()?.iter().find(|condition| condition.type_ == REACHABLE)
+}
+
+fn unreached_for(status: &PodStatus, now: Timestamp) -> Option<SignedDuration> {
+    let found = gate(status).filter(|condition| condition.status == "False")?;
+    Some(now.duration_since(found.last_transition_time.as_ref()?.0))
+}
+
 fn gate_condition(status: &PodStatus) -> Option<GateCondition> {
-    let all = status.conditions.as_deref().unwrap_or_default();
-    let found = all.iter().find(|condition| condition.type_ == REACHABLE)?;
+    let found = gate(status)?;
     Some(GateCondition {
         status: found.status.clone(),
         reason: found.reason.clone().unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::{fs, net::Ipv4Addr, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use cluster::{
-    ClientHost, Cluster, deadline,
+    ClientHost, Cluster, Running, deadline,
     images::{Image, workspace_folder},
 };
 use rcgen::PublicKeyData as _;
@@ -125,7 +125,7 @@ pub(crate) fn edge_outside(cluster: &Cluster) -> Result<()> {
         cluster.apply(&secret(MEDIA, &format!("{OURS}{name}"), kind, &data))
     };
     secret("tls", "kubernetes.io/tls", certificate.files())?;
-    secret("vantages", "Opaque", json!({AGENT.0: AGENT.1}))?;
+    agents(cluster)?;
     secret("callers", "Opaque", json!({CALLER.0: CALLER.1}))?;
     let more = format!(
         "  listeners:
@@ -141,6 +141,13 @@ pub(crate) fn edge_outside(cluster: &Cluster) -> Result<()> {
     let peers = format!("{}, {client}/32", allowed_peers(cluster)?);
     cluster.apply(&edge_manifest(&peers, &more))?;
     wait_ready(cluster, EDGE).map(drop)
+}
+
+/// The Secret with the token of [`AGENT`]; its name.
+pub(crate) fn agents(cluster: &Cluster) -> Result<String> {
+    let name = format!("{OURS}vantages");
+    cluster.apply(&secret(MEDIA, &name, "Opaque", &json!({AGENT.0: AGENT.1})))?;
+    Ok(name)
 }
 
 /// What the names of Secrets begin with that the tests made.
@@ -221,6 +228,24 @@ pub(crate) fn ice_servers(api: &str) -> String {
 /// The path of a file with the [`certificate`], for who is to believe it.
 pub(crate) fn authority(cluster: &Cluster) -> Result<String> {
     file(cluster, "edge.pem", &certificate(cluster)?.certificate)
+}
+
+/// Starts the agent [`AGENT`] of a `TurnServer` on a host of the clients' network.
+pub(crate) fn agent(
+    cluster: &Cluster,
+    client: &ClientHost,
+    api: &str,
+    server: &str,
+) -> Result<Running> {
+    let (name, token) = AGENT;
+    let token_file = file(cluster, "agent.token", token)?;
+    let authority = authority(cluster)?;
+    let program = cluster::program("turnctl")?;
+    let program = program.to_str().context("a path")?;
+    let server = format!("{MEDIA}/{server}");
+    let arguments = ["vantage", "--api", api, "--turnserver", &server, "--name", name];
+    let files = ["--token-file", &token_file, "--ca-file", &authority];
+    client.start("agent", program, &[&arguments[..], &files[..]].concat())
 }
 
 /// The path of a file with this content, which hosts of the cluster's network see too.

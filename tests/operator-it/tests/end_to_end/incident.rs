@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use cluster::{ClientHost, Cluster, Node, Running, deadline};
+use cluster::{Cluster, Node, Running, deadline};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -158,7 +158,7 @@ impl<'a> Incident<'a> {
             other,
             sources,
             caller: Caller::new(cluster, fleet::certificate(cluster)?.fingerprint.clone()),
-            _agent: agent(cluster, &client, &api)?,
+            _agent: fleet::agent(cluster, &client, &api, EDGE)?,
             api,
         })
     }
@@ -284,19 +284,6 @@ fn fails_open(cluster: &Cluster) -> Result<()> {
     })?;
     cuts.into_iter().try_for_each(Cut::end)?;
     wait_whole(cluster).map(drop)
-}
-
-/// Starts an agent on a host of the clients' network.
-fn agent(cluster: &Cluster, client: &ClientHost, api: &str) -> Result<Running> {
-    let (name, token) = fleet::AGENT;
-    let token_file = fleet::file(cluster, "agent.token", token)?;
-    let authority = fleet::authority(cluster)?;
-    let program = cluster::program("turnctl")?;
-    let program = program.to_str().context("a path")?;
-    let server = format!("{}/{EDGE}", fleet::MEDIA);
-    let arguments = ["vantage", "--api", api, "--turnserver", &server, "--name", name];
-    let files = ["--token-file", &token_file, "--ca-file", &authority];
-    client.start("agent", program, &[&arguments[..], &files[..]].concat())
 }
 
 fn shown(call: &Result<()>) -> String {

@@ -16,6 +16,7 @@ mod incident;
 mod operator_death;
 mod refusals;
 mod relaying;
+mod replacement;
 mod shared;
 mod steady_state;
 mod turnutils;
@@ -62,6 +63,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(relaying::trials());
     trials.extend(doctor::trials());
     trials.extend(incident::trials());
+    trials.extend(replacement::trials());
     trials.extend(children::trials());
     trials.extend(refusals::trials());
     trials.extend(conflicts::trials());

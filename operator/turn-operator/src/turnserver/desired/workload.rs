@@ -24,6 +24,7 @@ const AT_ONCE: (IntOrString, IntOrString) = (IntOrString::Int(0), IntOrString::I
 pub(super) fn deployment(
     validated: &Validated,
     region: &ValidatedRegion,
+    replicas: usize,
     template: PodTemplateSpec,
 ) -> Deployment {
     let (max_surge, max_unavailable) = AT_ONCE;
@@ -31,7 +32,7 @@ pub(super) fn deployment(
     Deployment {
         metadata: metadata(validated, region),
         spec: Some(DeploymentSpec {
-            replicas: Some(region.replicas().into()),
+            replicas: i32::try_from(replicas).ok(),
             revision_history_limit: Some(3),
             progress_deadline_seconds: Some(drain.saturating_add(PROGRESS_SECONDS)),
             selector: names::selector(validated.name(), Some(region.name())),

@@ -11,7 +11,7 @@ use turn_probe::{
 };
 
 use super::Finding;
-use crate::turnserver::{observed::Observed, plan::Plan};
+use crate::turnserver::{observed::Observed, plan::Plan, replacement};
 
 /// How many relays a message names.
 const RELAYS_NAMED: usize = 3;
@@ -26,9 +26,12 @@ pub(super) fn reachable(plan: &Plan, observed: &Observed) -> Finding {
             "nobody tries: spec.reachability.gate is Disabled",
         );
     }
-    let Some(verdict) = &observed.reachability else {
+    let Some(mut verdict) = observed.reachability.clone() else {
         return Finding::waiting("waits for the first probes");
     };
+    // Others serve in their place: Degraded tells of them.
+    let replaced = replacement::replaced(&plan.validated, observed);
+    verdict.relays.retain(|name, _| !replaced.contains(&**name));
     let count = verdict.relays.len();
     let reached = verdict.relays.values().filter(|relay| relay.reached == Some(true)).count();
     if count == 0 {
@@ -38,7 +41,7 @@ pub(super) fn reachable(plan: &Plan, observed: &Observed) -> Finding {
         return Finding::unknown(Reason::VantageBroken, suspicion(Suspicion::NothingAnswers));
     }
     let message = |about| {
-        format!("{reached} of {count} relays are reached; {}", named(verdict, about, observed))
+        format!("{reached} of {count} relays are reached; {}", named(&verdict, about, observed))
     };
     if let Some(worst) = verdict.worst(Some(false)) {
         return Finding::no(of(worst.reason), message(Some(false)));
@@ -105,6 +108,12 @@ pub(super) fn degraded(plan: &Plan, observed: &Observed) -> Finding {
     }
     if let Some(reason) = worst.filter(|_| settings.gate == Gate::Warn) {
         return Finding::because(reason, named(verdict, Some(false), observed));
+    }
+    let replaced = replacement::replaced(&plan.validated, observed);
+    if let Some(reason) = worst.filter(|_| !replaced.is_empty()) {
+        let message =
+            format!("{}; others serve in their place", named(verdict, Some(false), observed));
+        return Finding::because(reason, message);
     }
     match verdict.signs.first() {
         Some(first) => Finding::because(of_sign(first.kind), told(&verdict.signs)),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use k8s_openapi::jiff::SignedDuration;
 use turn_api::{Reached, RelayStatus, Validated};
 use turn_probe::{
     Transport,
@@ -159,6 +160,26 @@ fn a_relay_that_only_its_own_node_has_tried_is_unknown_and_the_reason_named() {
     assert_eq!(relay(&status).reachability[0].reached, Reached::Unknown);
     let gate = gate_of("{}", &observed).expect("a change");
     assert_eq!((&*gate.status, &*gate.reason), ("Unknown", "HairpinUnsupported"));
+}
+
+#[test]
+fn a_relay_that_another_one_serves_instead_of_is_told_and_the_fleet_is_ready() {
+    let spec = "{replicas: 1, reachability: {replaceAfterSeconds: 600}}";
+    let mut verdict = verdict(of_relay(false, UDP_CLOSED));
+    verdict.relays.insert("b".into(), of_relay(true, [None, None]));
+    let mut observed = observed(verdict, false);
+    observed.pods[0].unreached_for = Some(SignedDuration::from_secs(700));
+    let status = status_of(&turn_server(spec), &observed);
+    check(&status, ConditionType::Ready, "False ListenerPortBlocked", "1 of 2");
+    let other = NodeFacts { name: "n2".to_owned(), ..observed.nodes[0].clone() };
+    observed.nodes.push(other);
+    let node = Some("n2".to_owned());
+    observed.pods.push(RelayPod { ready: true, is_gated: true, node, ..pod("b") });
+    let status = status_of(&turn_server(spec), &observed);
+    check(&status, ConditionType::Ready, "True Ok", "");
+    check(&status, ConditionType::Reachable, "True Ok", "every relay is reached");
+    let says = "relay a on node n: it is silent; open it; others serve in their place";
+    check(&status, ConditionType::Degraded, "True ListenerPortBlocked", says);
 }
 
 #[test]
