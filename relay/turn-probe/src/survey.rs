@@ -30,6 +30,8 @@ const UNHEARD: Duration = Duration::from_secs(60);
 /// more, which takes its time where nobody answers, and some seconds for a busy machine.
 const KNOWN_OF_ALL: Duration =
     Duration::from_secs(9).saturating_add(CONFIRM_AFTER).saturating_add(LIMIT_TO_CONFIRM);
+/// By when all have tried a new relay, and it has started.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// How often the words about an unchanged reason may change.
 const REWORD_EVERY: Duration = Duration::from_secs(60);
 
@@ -340,7 +342,9 @@ impl Survey {
 
     /// What all of it looks like at once.
     fn seen(&self, now: Instant) -> Seen {
+        let age = |at: &Instant| now.saturating_duration_since(*at);
         let mut seen = Seen::default();
+        seen.is_settling = self.first_seen.values().any(|at| age(at) < SETTLED_AFTER);
         for relay in &self.fleet.relays {
             for subject in self.subjects_of(relay) {
                 let reached = |word: &Word| word.reached == Some(true);
@@ -413,6 +417,12 @@ impl Survey {
             (Some(false), _) | (_, Some(false)) => Some(false),
             _ => None,
         };
+        let is_in_doubt = listener.is_in_doubt || range.is_in_doubt;
+        if let Some(before) = self.found_before(&subject).filter(|_| is_in_doubt)
+            && reached != Some(false)
+        {
+            return before.clone();
+        }
         let finding = if listener.reached == Some(false) {
             listener.fault.map(|fault| self.of_listener(&subject, fault, seen))
         } else if range.reached == Some(false) {
@@ -435,11 +445,19 @@ impl Survey {
         SubjectVerdict { subject, reached, finding, reached_from, not_reached_from }
     }
 
+    /// What was found of a listener of a relay that is out because of it. A new relay beside it puts that
+    /// in doubt for a moment, and lets nobody in.
+    fn found_before(&self, subject: &Subject) -> Option<&SubjectVerdict> {
+        let before = self.before.get(&subject.relay).filter(|relay| !relay.admitted)?;
+        before.subjects.iter().find(|one| one.subject == *subject && one.reached == Some(false))
+    }
+
     /// Counts what the vantages say. Who shares the relay's node goes through no firewall in front of
     /// it: its good word counts only where there is no other, and its bad one never (a node need not
     /// reach itself through its public address). And where a relay that is itself not reached speaks
     /// against another, and somebody else for it, what closes the first is what it sees.
     fn vote(&self, relay: &Relay, words: Vec<Word>, sense: Sense, seen: &Seen) -> Vote {
+        let is_broken_by_news = words.iter().any(|word| seen.is_broken_by_news(word, sense));
         let words = words
             .into_iter()
             .filter(|word| word.reached.is_some() && !seen.is_broken(&word.vantage, sense));
@@ -480,8 +498,19 @@ impl Survey {
         let reached_at = good.iter().filter_map(|word| word.reached_at).max();
         let failing_since = bad.iter().filter_map(|word| word.failing_since).min();
         let is_proved = bad.iter().any(|word| word.is_proved);
+        let is_in_doubt = !doubtful.is_empty() || is_broken_by_news;
         let against = bad.into_iter().chain(doubtful).map(|word| word.vantage).collect();
-        Vote { reached, fault, reached_at, failing_since, is_proved, for_it, against, only_beside }
+        Vote {
+            reached,
+            fault,
+            reached_at,
+            failing_since,
+            is_proved,
+            for_it,
+            against,
+            is_in_doubt,
+            only_beside,
+        }
     }
 
     fn of_listener(&self, subject: &Subject, fault: Fault, seen: &Seen) -> Finding {

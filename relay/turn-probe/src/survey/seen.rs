@@ -21,6 +21,8 @@ pub(super) struct Seen {
     good: BTreeMap<Sense, BTreeSet<Arc<str>>>,
     /// The relays that somebody does not reach who is no relay.
     pub(super) unreached: BTreeSet<Arc<str>>,
+    /// Whether a relay is so new that not all have tried it.
+    pub(super) is_settling: bool,
 }
 
 /// When things were reached, and since when they are not.
@@ -63,7 +65,6 @@ impl Times {
 #[derive(Debug)]
 struct View {
     relays: BTreeSet<Arc<str>>,
-    any_reached: bool,
     /// Whether it has failed at all that it has tried, and more than once.
     all_failed: bool,
 }
@@ -77,10 +78,9 @@ impl Seen {
     ) {
         let views = self.views.entry(sense).or_default();
         for Word { vantage, reached, .. } in words {
-            let new = || View { relays: BTreeSet::new(), any_reached: false, all_failed: true };
+            let new = || View { relays: BTreeSet::new(), all_failed: true };
             let view = views.entry(vantage).or_insert_with(new);
             view.relays.insert(Arc::clone(relay));
-            view.any_reached |= reached == Some(true);
             view.all_failed &= reached == Some(false);
             if reached == Some(true) {
                 self.good.entry(sense).or_default().insert(Arc::clone(relay));
@@ -97,7 +97,7 @@ impl Seen {
         // Who looks at one relay only cannot be told from a witness of its fault.
         let good = self.good.get(&sense);
         let sees_none = |view: &View| {
-            !view.any_reached
+            view.all_failed
                 && view.relays.len() > 1
                 && view.relays.iter().any(|relay| good.is_some_and(|good| good.contains(relay)))
         };
@@ -111,6 +111,12 @@ impl Seen {
         };
         let names: BTreeSet<_> = self.views.iter().flat_map(of).collect();
         names.into_iter().collect()
+    }
+
+    /// Whether the vantage has been found broken only now that there is one relay more, which may not
+    /// have started yet.
+    pub(super) fn is_broken_by_news(&self, word: &Word, sense: Sense) -> bool {
+        self.is_settling && word.reached == Some(false) && self.is_broken(&word.vantage, sense)
     }
 
     /// Whether the vantage itself may be at fault, of which one cannot be sure until it has reached
@@ -133,6 +139,8 @@ pub(super) struct Vote {
     pub(super) is_proved: bool,
     pub(super) for_it: Vec<Arc<str>>,
     pub(super) against: Vec<Arc<str>>,
+    /// Whether somebody does not reach it who may be at fault itself.
+    pub(super) is_in_doubt: bool,
     /// Who shares the node and does not reach it, where nobody else has tried.
     pub(super) only_beside: Vec<Arc<str>>,
 }

@@ -232,6 +232,32 @@ fn a_relay_that_was_never_reached_is_not_let_in_and_the_reason_named() {
     assert_eq!(verdict.reason("relay-1"), Some(Reason::ListenerPortBlocked));
 }
 
+#[test]
+fn a_new_relay_lets_nobody_in_who_is_not_reached() {
+    let elsewhere = vantage("operator", VantageKind::Operator, Some("node-9"));
+    let vantages = [outside(), vec![elsewhere]].concat();
+    let two = Fleet { fail_open: false, ..fleet(2, vantages) };
+    for works_after in [0, 12, 40] {
+        let one = Fleet { relays: two.relays[..1].to_vec(), ..two.clone() };
+        let mut scene = Scene::new(one);
+        let closed = |from: &str, relay: &str, _| {
+            (from == "outside" && relay == "relay-1").then_some(Fault::Silence)
+        };
+        assert_eq!(admitted(&scene.pass(30, 0, &closed)), [false]);
+        scene.fleet = two.clone();
+        scene.survey.set(two.clone(), scene.now);
+        for second in 0..60 {
+            let starts = |from: &str, relay: &str, over| {
+                let is_new = relay == "relay-2" && second < works_after;
+                is_new.then_some(Fault::Silence).or_else(|| closed(from, relay, over))
+            };
+            let verdict = scene.pass(1, 0, &starts);
+            assert_eq!(reached(&verdict)[0], Some(false), "after {second} s, {works_after}");
+        }
+        assert_eq!(admitted(&scene.pass(1, 0, &closed)), [false, true]);
+    }
+}
+
 /// A node behind a router that leads nothing back to where it comes from.
 #[test]
 fn who_shares_the_node_and_does_not_reach_the_relay_shows_nothing() {
