@@ -22,6 +22,9 @@ pub struct Sign {
 }
 
 impl SignKind {
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::HighLoss];
+
     /// Its name, as it stands in conditions.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -158,11 +158,8 @@ fn record(fleet: &ObservedFleet, shell: &Shell, done: Done) {
     if let Some(skew) = skew {
         state.skews.insert(Arc::clone(&order.vantage), skew);
     }
-    let Some(observation) = observation else {
-        shell.metrics.probed("none");
-        return;
-    };
-    shell.metrics.probed(if observation.fault.is_none() { "good" } else { "bad" });
+    shell.metrics.probed(observation.as_ref());
+    let Some(observation) = observation else { return };
     let Order { vantage, subject, round, .. } = &order;
     if let Some(fault) = observation.fault {
         let says = observation.says.as_str();

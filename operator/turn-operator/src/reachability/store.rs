@@ -178,8 +178,13 @@ impl Reachability {
         let fleet = self.find(namespace, name)?;
         let (vantage, now): (Arc<str>, _) = (vantage.into(), Instant::now());
         let mut state = fleet.state();
-        let taken =
-            report.answers.iter().filter(|answer| state.take(&vantage, answer, now)).count();
+        let mut taken = 0;
+        for answer in &report.answers {
+            if state.take(&vantage, answer, now) {
+                self.0.metrics.probed(Some(&answer.observation));
+                taken += 1;
+            }
+        }
         let orders = state.survey.due(&vantage, now);
         let of = |order: &Order| AgentOrder {
             id: OrderId::new(&order.subject, order.round),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     API,
-    fleet::{self, EDGE, MEDIA, RELEASE, SYSTEM},
+    fleet::{self, EDGE, MEDIA, OPERATOR, RELEASE, SYSTEM},
     on_cluster,
 };
 
@@ -29,6 +29,15 @@ fn installs_and_passes_its_test(cluster: &Cluster) -> Result<()> {
     let phases: Vec<_> = report.lines().filter(|line| line.starts_with("Phase:")).collect();
     ensure!(!phases.is_empty(), "helm test ran nothing:\n{report}");
     ensure!(phases.iter().all(|phase| phase.ends_with("Succeeded")), "{report}");
+    let get = ["get", "prometheusrule", OPERATOR, "--namespace", SYSTEM, "--output", "json"];
+    let rule: Value = serde_json::from_str(&cluster.kubectl(&get)?)?;
+    let alerts = rule["spec"]["groups"][0]["rules"].as_array().context("no alerts")?;
+    // What is not of the resource's schema the API server takes away.
+    let is_whole = |alert: &Value| {
+        let has = |field: &str| alert[field].as_str().is_some_and(|text| !text.is_empty());
+        ["alert", "expr", "for"].into_iter().all(has) && alert["annotations"]["summary"].is_string()
+    };
+    ensure!(alerts.len() > 3 && alerts.iter().all(is_whole), "{alerts:#?}");
     Ok(())
 }
 

@@ -25,6 +25,11 @@ pub(crate) const EDGE: &str = "edge";
 /// its Lease for a while, and a node runs a new relay only after the old one.
 pub(crate) const CONVERGE_LIMIT: Duration = Duration::from_secs(120);
 
+/// Resources of others that ours are made of, as they publish them: version 0.75.0 of the Prometheus
+/// operator.
+const DEFINITIONS: [(&str, &str); 1] =
+    [("prometheusrules.monitoring.coreos.com", include_str!("definitions/prometheusrules.yaml"))];
+
 /// The chart's place.
 pub(crate) fn chart() -> String {
     workspace_folder().join("charts/turnpike").to_string_lossy().into_owned()
@@ -42,7 +47,12 @@ pub(crate) fn install_chart(cluster: &Cluster, chart: &str) -> Result<String> {
     namespace(cluster, SYSTEM)?;
     let files = certificate(cluster)?.files();
     cluster.apply(&secret(SYSTEM, &format!("{OURS}api"), "kubernetes.io/tls", &files))?;
-    let api = format!("api.tls.secretName={OURS}api,api.service.type=NodePort");
+    for (name, definition) in DEFINITIONS {
+        cluster.apply(definition)?;
+        let definition = format!("customresourcedefinition/{name}");
+        cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &definition])?;
+    }
+    let api = format!("api.tls.secretName={OURS}api,api.service.type=NodePort,alerts.install=true");
     let settings = Image::ALL.map(|image| {
         let name = image.name();
         let (repository, tag) = (image.repository(), Image::tag());
