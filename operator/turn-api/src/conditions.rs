@@ -139,6 +139,8 @@ names! {
         NotTurn,
         /// Who shares the relay's node does not reach it at its public address, and nobody else tries.
         HairpinUnsupported,
+        /// The addresses could not be written for external-dns.
+        DNSNotWritten,
         /// Many datagrams are lost between a vantage and a relay.
         HighLoss,
     }

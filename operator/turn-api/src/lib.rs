@@ -17,11 +17,11 @@ pub use crd::crd;
 pub use document::{Document, DocumentError};
 pub use schema::Violation;
 pub use turn_server::{
-    AddressFrom, Addresses, Admin, ApiKeys, Auth, CredentialHash, CredentialsStatus, Drain,
-    Features, Gate, IceServers, ImagePullSecret, Limits, Listener, ListenerReachability,
-    NamedSecret, Peers, PodSettings, Protocol, Reachability, Reached, Region, RegionStatus,
-    RelayPorts, RelayStatus, Resources, SecretRef, StaticAddress, Tls, TlsSecretRef, TurnServer,
-    TurnServerSpec, TurnServerStatus, Vantages, Workload,
+    AddressFrom, Addresses, Admin, ApiKeys, Auth, CredentialHash, CredentialsStatus, Dns,
+    DnsStatus, Drain, Features, Gate, IceServers, ImagePullSecret, Limits, Listener,
+    ListenerReachability, NamedSecret, Peers, PodSettings, Protocol, Reachability, Reached, Region,
+    RegionStatus, RelayPorts, RelayStatus, Resources, SecretRef, StaticAddress, Tls, TlsSecretRef,
+    TurnServer, TurnServerSpec, TurnServerStatus, Vantages, Workload,
 };
 pub use validated::{
     Advertised, CredentialsSource, DEFAULT_REGION, Invalid, StaticAddresses, Validated,

@@ -174,6 +174,14 @@ pub(crate) const NOT_SECRET_NAME: Rule = rule(
 /// On the name of each Secret that the spec refers to.
 pub(crate) const SECRET_NAME: &[Rule] = &[NOT_SECRET_NAME];
 
+pub(crate) const NOT_DNS_NAME: Rule = rule(
+    "self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?[.])+[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+    "must be a domain name in lower case, such as turn.example.com",
+    "",
+);
+/// On `dns.name`.
+pub(crate) const DNS_NAME: &[Rule] = &[NOT_DNS_NAME];
+
 pub(crate) const NOT_SECRET_KEY: Rule = rule(
     "self.matches('^[-._a-zA-Z0-9]+$')",
     "must be a key of a Secret: letters, digits, '-', '_' and '.'",

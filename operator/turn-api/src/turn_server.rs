@@ -1,5 +1,6 @@
 //! The resource as a user writes it: any value that the schema lets through.
 
+mod dns;
 mod ice_servers;
 mod listener;
 mod pod;
@@ -7,6 +8,7 @@ mod reachability;
 mod spec;
 mod status;
 
+pub use dns::Dns;
 pub use ice_servers::{ApiKeys, IceServers};
 pub use listener::{Listener, Protocol, Tls, TlsSecretRef};
 pub use pod::{ImagePullSecret, PodSettings, Resources};
@@ -16,5 +18,6 @@ pub use spec::{
     RelayPorts, SecretRef, StaticAddress, TurnServer, TurnServerSpec, Workload,
 };
 pub use status::{
-    CredentialsStatus, ListenerReachability, Reached, RegionStatus, RelayStatus, TurnServerStatus,
+    CredentialsStatus, DnsStatus, ListenerReachability, Reached, RegionStatus, RelayStatus,
+    TurnServerStatus,
 };

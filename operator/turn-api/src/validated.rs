@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 pub use addresses::{Advertised, StaticAddresses};
 
 use crate::{
-    CredentialHash, Drain, Features, IceServers, Limits, PodSettings, Protocol, Reachability,
+    CredentialHash, Dns, Drain, Features, IceServers, Limits, PodSettings, Protocol, Reachability,
     RelayPorts, TurnServer, Violation, Workload,
 };
 
@@ -70,6 +70,7 @@ pub struct Validated {
     features: Features,
     reachability: Reachability,
     ice_servers: IceServers,
+    dns: Option<Dns>,
     drain: Drain,
     admin_port: u16,
     pod: PodSettings,
@@ -292,6 +293,12 @@ impl Validated {
     #[must_use]
     pub fn ice_servers(&self) -> &IceServers {
         &self.ice_servers
+    }
+
+    /// The name under which clients find the relays.
+    #[must_use]
+    pub fn dns(&self) -> Option<&Dns> {
+        self.dns.as_ref()
     }
 
     /// How a relay ends.

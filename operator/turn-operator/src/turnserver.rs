@@ -8,6 +8,7 @@ pub mod controller;
 pub mod credentials;
 pub mod dereference;
 pub mod desired;
+pub mod dns;
 pub mod events;
 pub mod gate;
 #[cfg(test)]

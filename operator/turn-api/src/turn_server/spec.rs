@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    dns::Dns,
     ice_servers::IceServers,
     listener::{Listener, Protocol, Tls},
     pod::PodSettings,
@@ -138,6 +139,9 @@ pub struct TurnServerSpec {
     pub reachability: Reachability,
     /// What the ICE-servers API hands out.
     pub ice_servers: IceServers,
+    /// The name under which clients find the relays that are reached. Absent: none is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
     /// How a relay ends.
     pub drain: Drain,
     /// The relay's HTTP port on the node, for probes, metrics and status.
@@ -164,6 +168,7 @@ impl Default for TurnServerSpec {
             features: Features::default(),
             reachability: Reachability::default(),
             ice_servers: IceServers::default(),
+            dns: None,
             drain: Drain::default(),
             admin: Admin::default(),
             pod: PodSettings::default(),

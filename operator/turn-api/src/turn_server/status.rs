@@ -37,6 +37,9 @@ pub struct TurnServerStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["pod"]))]
     pub relays: Vec<RelayStatus>,
+    /// What is kept in DNS. Absent when the spec asks for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<DnsStatus>,
     /// Where the shared secrets are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
@@ -134,6 +137,18 @@ impl Reached {
             Self::Unknown => "Unknown",
         }
     }
+}
+
+/// What is kept in DNS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct DnsStatus {
+    /// The name.
+    pub name: String,
+    /// Its addresses: those of the relays that are ready and reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
 }
 
 /// Where the shared secrets are.

@@ -14,7 +14,7 @@ use super::{
     ValidatedListener, ValidatedRegion,
 };
 use crate::{
-    AddressFrom, Addresses, Auth, Gate, IceServers, Limits, Listener, Peers, Protocol, Region,
+    AddressFrom, Addresses, Auth, Dns, Gate, IceServers, Limits, Listener, Peers, Protocol, Region,
     RelayPorts, Resources, TurnServer, TurnServerSpec, Violation, Workload,
     document::{is_label, is_subdomain},
     rules,
@@ -58,6 +58,7 @@ pub(super) fn validate(turn_server: &TurnServer) -> Result<Validated, Invalid> {
     let credentials = check_auth(&spec.auth, &mut findings);
     check_reachability(spec, &mut findings);
     check_ice_servers(&spec.ice_servers, &mut findings);
+    check_dns(spec.dns.as_ref(), &mut findings);
     let (allowed_peers, denied_peers) = check_peers(&spec.peers, &mut findings);
     if !findings.0.is_empty() {
         return Err(Invalid::new(findings.0));
@@ -97,6 +98,7 @@ fn unchecked(metadata: &ObjectMeta, spec: &TurnServerSpec) -> Validated {
         features: spec.features,
         reachability: spec.reachability.clone(),
         ice_servers: spec.ice_servers.clone(),
+        dns: spec.dns.clone(),
         drain: spec.drain.clone(),
         admin_port: spec.admin.port,
         pod: spec.pod.clone(),
@@ -473,6 +475,13 @@ fn check_reachability(spec: &TurnServerSpec, findings: &mut Findings) {
         let path = "spec.reachability.vantages.secretRef.name";
         check_secret_name(path, &vantages.secret_ref.name, findings);
     }
+}
+
+fn check_dns(dns: Option<&Dns>, findings: &mut Findings) {
+    let Some(Dns { name, ttl_seconds }) = dns else { return };
+    let is_domain = is_subdomain(name) && name.contains('.');
+    findings.unless(is_domain, "spec.dns.name", name.as_str(), rules::NOT_DNS_NAME.message);
+    findings.within("spec.dns.ttlSeconds", *ttl_seconds, 1, 86_400);
 }
 
 fn check_ice_servers(ice_servers: &IceServers, findings: &mut Findings) {

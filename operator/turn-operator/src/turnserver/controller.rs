@@ -30,7 +30,7 @@ use super::{
     credentials::CredentialsState,
     dereference::{Dereferenced, ServiceRanges, Stores, dereference},
     desired::{Settings, generated_secret},
-    events, gate,
+    dns, events, gate,
     names::FIELD_MANAGER,
     observed::Observed,
     plan::{Plan, Refused},
@@ -250,7 +250,8 @@ async fn reconcile(turn_server: &TurnServer, context: &Context) -> Result<Action
     if let Ok(plan) = &plan {
         admit(plan, &read.observed, context, now).await?;
     }
-    let outcome = Outcome { plan, failure };
+    let mut outcome = Outcome { plan, failure, dns_failure: None };
+    outcome.dns_failure = publish(turn_server, &read.observed, &outcome, context, now).await;
     report(turn_server, &read, &outcome, context, now).await?;
     match outcome.failure {
         Some(
@@ -312,6 +313,24 @@ async fn admit(
         }
     }
     Ok(())
+}
+
+/// Brings to DNS what clients may be sent to, and says why it could not.
+async fn publish(
+    turn_server: &TurnServer,
+    observed: &Observed,
+    outcome: &Outcome,
+    context: &Context,
+    now: Timestamp,
+) -> Option<String> {
+    let validated = &outcome.plan.as_ref().ok()?.validated;
+    let previous = turn_server.status.as_ref().and_then(|status| status.dns.as_ref());
+    let published = status(turn_server, observed, outcome, now).dns;
+    let Context { client, metrics, .. } = context;
+    let written = dns::publish(client, metrics, validated, previous, published.as_ref()).await;
+    let error = written.err()?;
+    tracing::warn!(name = turn_server.name_any(), %error, "DNS is not up to date");
+    Some(error.to_string())
 }
 
 fn entropy() -> Result<[u8; 32], Failure> {

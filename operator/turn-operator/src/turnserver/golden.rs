@@ -88,7 +88,7 @@ fn outcome(given: &str) -> String {
     if plan.may_apply() {
         documents.extend(plan.desired.children.iter().map(|child| child.manifest.clone()));
     }
-    let outcome = Outcome { plan: Ok(plan), failure: None };
+    let outcome = Outcome { plan: Ok(plan), failure: None, dns_failure: None };
     documents.push(json!({"status": status(&server, &observed, &outcome, now)}));
     let texts = documents.iter().map(|document| serde_saphyr::to_string(document).expect("YAML"));
     texts.collect::<Vec<_>>().join("---\n")

@@ -17,7 +17,7 @@ use turn_api::{
 use super::{
     certificate::CertificateState,
     credentials::{CredentialsState, SecretKeys},
-    names,
+    dns, names,
     observed::Observed,
     plan::{Plan, Refused},
 };
@@ -29,6 +29,8 @@ pub struct Outcome {
     pub plan: Result<Plan, Refused>,
     /// The stage that failed, and what the API server said.
     pub failure: Option<Failure>,
+    /// Why what clients find by name could not be written.
+    pub dns_failure: Option<String>,
 }
 
 /// A stage that failed.
@@ -119,6 +121,7 @@ pub fn status(
                 secret_name: keys.secret_name,
             });
             relays::fill(&mut status, plan, observed, now);
+            status.dns = dns::published(&plan.validated, &status);
         }
         // Relays of an older spec may run still: what was said of them stays.
         Err(_) => {
@@ -126,6 +129,7 @@ pub fn status(
             status.urls = previous.urls;
             status.regions = previous.regions;
             status.relays = previous.relays;
+            status.dns = previous.dns;
             status.replicas = previous.replicas;
             status.ready_replicas = previous.ready_replicas;
             status.desired_replicas = previous.desired_replicas;
@@ -151,13 +155,24 @@ fn findings(
         (ConditionType::Available, available(observed, outcome)),
     ];
     let (reachable, degraded) = match &outcome.plan {
-        Ok(plan) => (reachable::reachable(plan, observed), reachable::degraded(plan, observed)),
+        Ok(plan) => (reachable::reachable(plan, observed), degraded(plan, observed, outcome)),
         Err(_) => (Finding::waiting(NOT_ACCEPTED), Finding::waiting(NOT_ACCEPTED)),
     };
     let counts = outcome.plan.as_ref().is_ok_and(|plan| counts(plan, &reachable));
     let ready = sum(parts.iter().map(|(_, part)| part).chain(counts.then_some(&reachable)));
     let rest = [(ConditionType::Reachable, reachable), (ConditionType::Degraded, degraded)];
     [(ConditionType::Ready, ready)].into_iter().chain(parts).chain(rest).collect()
+}
+
+/// The condition Degraded.
+fn degraded(plan: &Plan, observed: &Observed, outcome: &Outcome) -> Finding {
+    let by_reachability = reachable::degraded(plan, observed);
+    match &outcome.dns_failure {
+        Some(message) if by_reachability.holds == Some(false) => {
+            Finding::because(Reason::DNSNotWritten, message)
+        }
+        Some(_) | None => by_reachability,
+    }
 }
 
 /// Whether `Ready` takes account of `Reachable`: where that is enforced and known to be wrong. What

@@ -196,7 +196,7 @@ impl Local {
                 })
             })
             .collect();
-        let outcome = Outcome { plan, failure: None };
+        let outcome = Outcome { plan, failure: None, dns_failure: None };
         let mut status = status(&self.turn_server, &observed, &outcome, Timestamp::now());
         status.selector = None;
         nobody_outside(&mut status);

@@ -25,10 +25,12 @@ pub(crate) const EDGE: &str = "edge";
 /// its Lease for a while, and a node runs a new relay only after the old one.
 pub(crate) const CONVERGE_LIMIT: Duration = Duration::from_secs(120);
 
-/// Resources of others that ours are made of, as they publish them: version 0.75.0 of the Prometheus
-/// operator.
-const DEFINITIONS: [(&str, &str); 1] =
-    [("prometheusrules.monitoring.coreos.com", include_str!("definitions/prometheusrules.yaml"))];
+/// Resources of others that the chart and the operator write, as they publish them: version 0.75.0 of
+/// the Prometheus operator, 0.15.0 of external-dns.
+const DEFINITIONS: [(&str, &str); 2] = [
+    ("prometheusrules.monitoring.coreos.com", include_str!("definitions/prometheusrules.yaml")),
+    ("dnsendpoints.externaldns.k8s.io", include_str!("definitions/dnsendpoints.yaml")),
+];
 
 /// The chart's place.
 pub(crate) fn chart() -> String {
@@ -123,7 +125,7 @@ spec:
 }
 
 /// [`edge`] as a product has it: with a listener for TLS on port 5349 beside UDP and TCP, the agent
-/// [`AGENT`] outside, and the caller [`CALLER`], a page of any origin.
+/// [`AGENT`] outside, the caller [`CALLER`], a page of any origin, and the name [`DNS_NAME`].
 ///
 /// # Errors
 /// As [`edge`].
@@ -138,7 +140,8 @@ pub(crate) fn edge_outside(cluster: &Cluster) -> Result<()> {
     agents(cluster)?;
     secret("callers", "Opaque", json!({CALLER.0: CALLER.1}))?;
     let more = format!(
-        "  listeners:
+        "  dns: {{name: {DNS_NAME}, ttlSeconds: 30}}
+  listeners:
   - {{name: udp, protocol: UDP, port: 3478}}
   - {{name: tcp, protocol: TCP, port: 3478}}
   - {{name: tls, protocol: TLS, port: 5349}}
@@ -159,6 +162,9 @@ pub(crate) fn agents(cluster: &Cluster) -> Result<String> {
     cluster.apply(&secret(MEDIA, &name, "Opaque", &json!({AGENT.0: AGENT.1})))?;
     Ok(name)
 }
+
+/// What [`edge_outside`] is found by.
+pub(crate) const DNS_NAME: &str = "turn.example.com";
 
 /// What the names of Secrets begin with that the tests made.
 pub(crate) const OURS: &str = "test-";

@@ -179,7 +179,10 @@ impl<'a> Incident<'a> {
         let mended = Instant::now();
         deadline::until("all to be back", BACK_WITHIN, || {
             ensure!(text(&self.condition(&self.closed)?, "/status") == "True", "not yet");
-            whole(&TurnServer::get(self.cluster, EDGE)?).map(Some)
+            whole(&TurnServer::get(self.cluster, EDGE)?)?;
+            let leads_to = self.dns()?;
+            ensure!(leads_to.len() == 2, "the name leads to {leads_to:?}");
+            Ok(Some(()))
         })?;
         let other_now = self.condition(&self.other)?;
         ensure!(other_now == other_before, "the other relay: {other_now:#}");
@@ -243,7 +246,17 @@ impl<'a> Incident<'a> {
             urls.iter().filter(|url| url.contains(&format!(":{address}:"))).count()
         };
         ensure!((of(&self.closed), of(&self.other)) == (0, 3), "advertised: {urls:?}");
+        let leads_to = self.dns()?;
+        ensure!(leads_to == [self.other.address.to_string()], "the name leads to {leads_to:?}");
         Ok(())
+    }
+
+    /// What external-dns is told that the fleet's name leads to.
+    fn dns(&self) -> Result<Vec<String>> {
+        let object = fleet::get(self.cluster, "dnsendpoint", &format!("{EDGE}-relay"))?;
+        let record = &object["spec"]["endpoints"][0];
+        ensure!(record["dnsName"] == fleet::DNS_NAME && record["recordType"] == "A", "{object:#}");
+        Ok(serde_json::from_value(record["targets"].clone())?)
     }
 
     fn condition(&self, relay: &Relay) -> Result<Value> {

@@ -26,7 +26,7 @@ fn settings() -> Settings {
 
 fn status_of(server: &TurnServer, observed: &Observed) -> TurnServerStatus {
     let plan = Plan::new(server, observed, &settings());
-    let outcome = Outcome { plan, failure: None };
+    let outcome = Outcome { plan, failure: None, dns_failure: None };
     status(server, observed, &outcome, NOW.parse().expect("a time"))
 }
 
@@ -155,7 +155,7 @@ fn a_failed_stage_is_a_condition() {
     let observed = Observed::default();
     let of = |failure: Failure| {
         let plan = Plan::new(&server, &observed, &settings());
-        let outcome = Outcome { plan, failure: Some(failure) };
+        let outcome = Outcome { plan, failure: Some(failure), dns_failure: None };
         status(&server, &observed, &outcome, NOW.parse().expect("a time"))
     };
     let message = "refused".to_owned();
@@ -173,7 +173,7 @@ fn nothing_changes_when_nothing_has_changed() {
     server.status = Some(first.clone());
     let plan = Plan::new(&server, &Observed::default(), &settings());
     let later = "2031-01-01T00:00:00Z".parse().expect("a time");
-    let outcome = Outcome { plan, failure: None };
+    let outcome = Outcome { plan, failure: None, dns_failure: None };
     assert_eq!(status(&server, &Observed::default(), &outcome, later), first);
 }
 
