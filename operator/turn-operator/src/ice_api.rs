@@ -232,9 +232,9 @@ impl Api {
         user: String,
     ) -> Result<TimeLimitedCredential, ApiError> {
         let secret = self.callers.shared_secret(namespace, checked).await?;
-        let hash = match checked.credential_hashes() {
-            hashes if hashes.contains(&ApiHash::Sha1) => CredentialHash::Sha1,
-            _ => CredentialHash::Sha256,
+        let hash = match ApiHash::best_of(checked.credential_hashes()) {
+            ApiHash::Sha256 => CredentialHash::Sha256,
+            ApiHash::Sha1 => CredentialHash::Sha1,
         };
         let expires_at = UnixSeconds(unix_now().0 + u64::from(checked.credential_ttl_seconds()));
         Ok(TimeLimitedCredential::mint_with(hash, &secret, &user, expires_at))

@@ -197,18 +197,13 @@ async fn from_cluster(name: &str, namespace: Option<&str>) -> anyhow::Result<Sou
     let value = value.with_context(|| format!("{place} has no key {key:?}"))?;
     Ok(Source {
         secret: Secret::from_file(&value.0).with_context(|| format!("{place}, key {key:?}"))?,
-        hash: best(&turn_server.spec.auth.credential_hashes),
+        hash: match turn_api::CredentialHash::best_of(&turn_server.spec.auth.credential_hashes) {
+            turn_api::CredentialHash::Sha256 => CredentialHash::Sha256,
+            turn_api::CredentialHash::Sha1 => CredentialHash::Sha1,
+        },
         ttl: SignedDuration::from_secs(turn_server.spec.auth.credential_ttl_seconds.into()),
         urls: status.urls,
     })
-}
-
-/// The better one of those that the relays take.
-fn best(hashes: &[turn_api::CredentialHash]) -> CredentialHash {
-    match hashes.iter().max() {
-        Some(turn_api::CredentialHash::Sha256) => CredentialHash::Sha256,
-        Some(turn_api::CredentialHash::Sha1) | None => CredentialHash::Sha1,
-    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use reqwest::Url;
 use turn_auth::Secret;
-use turn_relay::process::Signals;
+use turn_relay::process::{Signals, raise_descriptor_limit};
 
 use crate::{http, input};
 use addresses::{Addresses, Range};
@@ -112,6 +112,8 @@ fn url(arguments: &Arguments) -> anyhow::Result<Url> {
 /// Runs it. Returns once it has ended.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("no signal handler")?;
+    // Many probes at once, and each has three sockets.
+    raise_descriptor_limit();
     let url = url(&arguments)?;
     let authorities = arguments.ca_file.as_deref().map(input::read).transpose()?;
     let verifier = http::verifier(authorities.as_deref()).context("--ca-file")?;

@@ -35,7 +35,7 @@ impl Process {
         addresses: &[IpAddr],
         watched: Option<Watched>,
     ) -> Result<Self, StartError> {
-        raise_descriptor_limit(config.limits.allocations);
+        open_sockets_for(config.limits.allocations);
         let address = config.admin.address;
         let listener =
             admin::bind(address).await.map_err(|source| StartError::Admin { address, source })?;
@@ -80,15 +80,20 @@ impl Process {
     }
 }
 
-/// Each allocation is a socket, and what a process may open is often less by default than it may ask
-/// for.
-fn raise_descriptor_limit(allocations: u32) {
+/// Lets the process open as many files and sockets as it may ask for, which is often more than it may
+/// by default. How many that are; none: as many as there can be.
+pub fn raise_descriptor_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
-    let may_open = getrlimit(Resource::Nofile).current;
+    getrlimit(Resource::Nofile).current
+}
+
+/// Each allocation is a socket.
+fn open_sockets_for(allocations: u32) {
+    let may_open = raise_descriptor_limit();
     if may_open.is_some_and(|may_open| may_open < u64::from(allocations)) {
         tracing::warn!(
             may_open,
