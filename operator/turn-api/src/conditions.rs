@@ -141,6 +141,8 @@ names! {
         HairpinUnsupported,
         /// The addresses could not be written for external-dns.
         DNSNotWritten,
+        /// A visitor's browser (the page at `/doctor`) does not reach a URL.
+        ReportedUnreachable,
         /// Many datagrams are lost between a vantage and a relay.
         HighLoss,
     }

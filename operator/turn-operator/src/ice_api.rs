@@ -35,7 +35,7 @@ use turn_auth::{CredentialHash, TimeLimitedCredential, UnixSeconds};
 
 pub use self::server::{TlsFiles, serve};
 use self::{
-    answer::{Answer, ApiError, IceServer},
+    answer::{Answer, IceServer},
     asked::Asked,
     callers::{Caller, Callers},
     fleets::{Fleet, Fleets},
@@ -45,6 +45,7 @@ use crate::{
     doctor_page,
     metrics::Metrics,
     reachability::{Leading, agent_routes},
+    refusal::Refusal,
     unix_time::unix_now,
 };
 
@@ -118,7 +119,7 @@ async fn ask(
     let fleet = api.fleets.get(&place);
     let answer = match api.at_once.try_acquire() {
         Ok(_permit) => api.answer(&place, fleet.as_deref(), &head, body).await,
-        Err(_) => Err(ApiError::unavailable("too many requests at once")),
+        Err(_) => Err(Refusal::unavailable("too many requests at once")),
     };
     let mut response = match answer {
         Ok(answer) => Json(answer).into_response(),
@@ -177,20 +178,20 @@ impl Api {
         fleet: Option<&Fleet>,
         head: &Parts,
         body: Body,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Answer, Refusal> {
         if fleet.is_none() && !self.fleets.are_known() {
-            return Err(ApiError::unavailable("the TurnServers are still being read"));
+            return Err(Refusal::unavailable("the TurnServers are still being read"));
         }
         let caller = self.callers.admit(&head.headers, place, fleet).await?;
         let (namespace, name) = place;
         let fleet = fleet.ok_or_else(|| {
-            ApiError::new(
+            Refusal::new(
                 StatusCode::NOT_FOUND,
                 format!("there is no TurnServer {name} in the namespace {namespace}"),
             )
         })?;
         let checked = fleet.checked.as_ref().map_err(|why| {
-            ApiError::unavailable(format!("the TurnServer is not accepted: {why}"))
+            Refusal::unavailable(format!("the TurnServer is not accepted: {why}"))
         })?;
         self.limit(place, &caller, checked)?;
         let asked = read(head, body).await?;
@@ -203,7 +204,7 @@ impl Api {
         );
         if urls.is_empty() {
             let why = fleet.why_not_ready();
-            return Err(ApiError::unavailable(format!("no relay can be used now: {why}")));
+            return Err(Refusal::unavailable(format!("no relay can be used now: {why}")));
         }
         let credential = self.mint(place, checked, asked.user).await?;
         let left_out = asked.diagnose.then(|| choice::left_out(&fleet.status.relays, &urls));
@@ -215,13 +216,13 @@ impl Api {
         })
     }
 
-    fn limit(&self, place: &Place, caller: &Caller, checked: &Validated) -> Result<(), ApiError> {
+    fn limit(&self, place: &Place, caller: &Caller, checked: &Validated) -> Result<(), Refusal> {
         let rate = checked.ice_servers().requests_per_second;
         let key = (place.clone(), caller.clone());
         self.limits.take(&key, rate, Instant::now()).map_err(|wait| {
             let message =
                 format!("more than {rate} requests per second (spec.iceServers.requestsPerSecond)");
-            ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).after(wait)
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, message).after(wait)
         })
     }
 
@@ -230,7 +231,7 @@ impl Api {
         (namespace, _): &Place,
         checked: &Validated,
         user: String,
-    ) -> Result<TimeLimitedCredential, ApiError> {
+    ) -> Result<TimeLimitedCredential, Refusal> {
         let secret = self.callers.shared_secret(namespace, checked).await?;
         let hash = match ApiHash::best_of(checked.credential_hashes()) {
             ApiHash::Sha256 => CredentialHash::Sha256,
@@ -246,16 +247,16 @@ fn region_header(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// What is asked for: in the query, or in a body of JSON.
-async fn read(head: &Parts, body: Body) -> Result<Asked, ApiError> {
+async fn read(head: &Parts, body: Body) -> Result<Asked, Refusal> {
     let asked = Asked::from_query(head.uri.query().unwrap_or_default())?;
     if head.method != Method::POST {
         return Ok(asked);
     }
     let read = tokio::time::timeout(BODY_LIMIT, to_bytes(body, LONGEST_BODY)).await;
     let late =
-        || ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5 seconds");
+        || Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5 seconds");
     let long =
-        || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the body: at most 4096 bytes, complete");
+        || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body: at most 4096 bytes, complete");
     let body = read.map_err(|_| late())?.map_err(|_| long())?;
     if body.trim_ascii().is_empty() {
         return Ok(asked);

@@ -12,5 +12,6 @@ pub mod ice_api;
 pub mod leader;
 pub mod metrics;
 pub mod reachability;
+mod refusal;
 pub mod turnserver;
 mod unix_time;

@@ -12,6 +12,6 @@ mod facts;
 mod relay_client;
 mod store;
 
-pub use agents::{Leading, Term, routes as agent_routes};
+pub use agents::{AGENT_PATH, Leading, Term, VISIT_PATH, VisitTaken, routes as agent_routes};
 pub use facts::{Facts, OPERATOR, facts};
 pub use store::{OnChange, Reachability};

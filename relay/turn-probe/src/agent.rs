@@ -14,6 +14,7 @@ pub const MOST_ANSWERS: usize = 256;
 
 /// What an agent has found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct AgentReport {
     /// At most [`MOST_ANSWERS`].
@@ -22,6 +23,7 @@ pub struct AgentReport {
 
 /// The answer to an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Answer {
     /// The order's.
@@ -32,6 +34,7 @@ pub struct Answer {
 
 /// What an agent is to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentOrders {
     /// What to probe, all at once.
@@ -44,6 +47,7 @@ pub struct AgentOrders {
 
 /// One probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentOrder {
     /// To be named in the answer, which counts once.
@@ -55,6 +59,7 @@ pub struct AgentOrder {
 /// What an order is known by. To the agent it means nothing; the operator finds in it what it asked
 /// for, and takes an answer only while it is awaited from this agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct OrderId(String);
 

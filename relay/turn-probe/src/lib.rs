@@ -28,6 +28,7 @@ mod sense;
 pub mod sign;
 pub mod survey;
 mod trust;
+pub mod visit;
 
 pub use exchange::{Exchange, Side};
 pub use failure::{Cause, CertificateFault, Failure};
@@ -44,6 +45,7 @@ use std::fmt;
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Transport {
     /// UDP.

@@ -15,6 +15,7 @@ const MOST_DATAGRAMS: u32 = 1_000;
 
 /// What one probe of one listener has found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Observation {
     /// What failed; absent when all of it came through.
@@ -36,6 +37,7 @@ pub struct Observation {
 
 /// Datagrams that something had to come back for: an answer, or the payload itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Datagrams {
     /// How many were sent, those among them that were sent again.
@@ -46,6 +48,7 @@ pub struct Datagrams {
 
 /// A relay port, and whether a datagram came through it and back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PortSeen {
     /// The port.
@@ -56,6 +59,7 @@ pub struct PortSeen {
 
 /// What failed, as far as one probe can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Fault {
     /// Nothing came back.

@@ -19,6 +19,7 @@ const MOST_CERTIFICATES: usize = 4;
 
 /// A probe of one listener over one address.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProbeOrder {
     /// The listener.

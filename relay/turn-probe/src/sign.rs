@@ -9,6 +9,8 @@ use std::fmt;
 pub enum SignKind {
     /// Many datagrams are lost between a vantage and a relay.
     HighLoss,
+    /// A visitor's browser does not reach a URL of the fleet.
+    ReportedUnreachable,
 }
 
 /// A sign that something is amiss.
@@ -23,13 +25,14 @@ pub struct Sign {
 
 impl SignKind {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::HighLoss];
+    pub const ALL: &[Self] = &[Self::HighLoss, Self::ReportedUnreachable];
 
     /// Its name, as it stands in conditions.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HighLoss => "HighLoss",
+            Self::ReportedUnreachable => "ReportedUnreachable",
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
     },
     sense::Sense,
     sign::Sign,
+    visit::{Taken, Visit, VisitRefused, Visits},
 };
 
 /// How long a relay of which nobody says anything at all waits to be let in, where failing open is
@@ -137,6 +138,7 @@ pub struct Survey {
     /// What was told last of each, and when.
     told: BTreeMap<Subject, (Finding, Instant)>,
     losses: Losses,
+    visits: Visits,
     /// What was found of each relay last.
     before: BTreeMap<Arc<str>, RelayVerdict>,
 }
@@ -155,6 +157,7 @@ impl Survey {
             full: BTreeMap::new(),
             told: BTreeMap::new(),
             losses: Losses::default(),
+            visits: Visits::default(),
             before: BTreeMap::new(),
             fleet,
         };
@@ -177,6 +180,7 @@ impl Survey {
         let by = vantages.iter().map(|vantage| Arc::clone(&vantage.name)).collect();
         self.judgement.retain(&by, &names);
         self.losses.retain(&by, &names);
+        self.visits.retain(&by, &names);
         self.admitted.retain(|name| names.contains(name));
         self.full.retain(|name, _| names.contains(name));
         self.first_seen.retain(|name, _| names.contains(name));
@@ -271,6 +275,28 @@ impl Survey {
         Ok(())
     }
 
+    /// Takes what a browser has found where a vantage is, and has everybody try at once what it did not
+    /// reach.
+    ///
+    /// # Errors
+    /// When it is no visit of this fleet. Nothing is taken of it then.
+    pub fn visited(
+        &mut self,
+        vantage: &Arc<str>,
+        visit: &Visit,
+        now: Instant,
+    ) -> Result<Taken, VisitRefused> {
+        let subjects: Vec<_> =
+            self.fleet.relays.iter().flat_map(|relay| self.subjects_of(relay)).collect();
+        let taken = self.visits.record(vantage, visit, &subjects, now)?;
+        for subject in &taken.unreached {
+            for vantage in &self.fleet.vantages {
+                self.plan.hasten(&vantage.name, subject, now);
+            }
+        }
+        Ok(taken)
+    }
+
     /// Judges, and lets relays in and out by it.
     pub fn judge(&mut self, now: Instant) -> Verdict {
         let seen = self.seen(now);
@@ -282,7 +308,7 @@ impl Survey {
             verdict.relays.insert(Arc::clone(&relay.name), of_relay);
         }
         verdict.suspicion = self.suspicion(&verdict, &seen);
-        verdict.signs = self.signs();
+        verdict.signs = self.signs(&verdict, now);
         if self.fleet.fail_open && verdict.suspicion.is_none() {
             self.hold(&mut verdict, &times, now);
         }
@@ -545,8 +571,10 @@ impl Survey {
     }
 
     /// What is amiss although it takes no relay out.
-    fn signs(&self) -> Vec<Sign> {
-        let mut signs: Vec<_> = self.losses.signs().collect();
+    fn signs(&self, verdict: &Verdict, now: Instant) -> Vec<Sign> {
+        let reached = |subject: &Subject| verdict.of(subject)?.reached;
+        let mut signs = self.visits.signs(now, reached);
+        signs.extend(self.losses.signs());
         signs.sort();
         signs.dedup();
         signs
@@ -594,6 +622,13 @@ impl Verdict {
     pub fn worst(&self, reached: Option<bool>) -> Option<&Finding> {
         let relays = self.relays.values().filter(|relay| relay.reached == reached);
         relays.filter_map(|relay| relay.finding.as_ref()).min_by_key(|finding| finding.reason)
+    }
+
+    /// Of a listener at an address.
+    #[must_use]
+    pub fn of(&self, subject: &Subject) -> Option<&SubjectVerdict> {
+        let relay = self.relays.get(&subject.relay)?;
+        relay.subjects.iter().find(|one| one.subject == *subject)
     }
 
     /// The reason of a relay's finding.

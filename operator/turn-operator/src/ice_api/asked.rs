@@ -7,7 +7,7 @@ use serde::Deserialize;
 use turn_api::Validated;
 use turn_auth::is_probe_user;
 
-use super::answer::ApiError;
+use crate::refusal::Refusal;
 
 /// The longest user, in bytes: with the expiry it is a USERNAME of STUN, which has 508 at most
 /// (RFC 8489, section 14.3).
@@ -38,7 +38,7 @@ pub(super) struct Checked {
 impl Asked {
     /// # Errors
     /// When a parameter is unknown or wrong; names it.
-    pub(super) fn from_query(query: &str) -> Result<Self, ApiError> {
+    pub(super) fn from_query(query: &str) -> Result<Self, Refusal> {
         let mut asked = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
@@ -48,7 +48,7 @@ impl Asked {
                 other => {
                     let message =
                         format!("{other:?}: no such parameter; there are region, user, diagnose");
-                    return Err(ApiError::field("query", message));
+                    return Err(Refusal::field("query", message));
                 }
             }
         }
@@ -57,8 +57,8 @@ impl Asked {
 
     /// # Errors
     /// When it is not JSON, or a field is unknown or wrong; names it.
-    pub(super) fn from_json(body: &[u8]) -> Result<Self, ApiError> {
-        serde_json::from_slice(body).map_err(|error| ApiError::field("body", error.to_string()))
+    pub(super) fn from_json(body: &[u8]) -> Result<Self, Refusal> {
+        serde_json::from_slice(body).map_err(|error| Refusal::field("body", error.to_string()))
     }
 
     /// Checks it against the `TurnServer`. A region that a load balancer names, and that there is not,
@@ -70,14 +70,14 @@ impl Asked {
         self,
         fleet: &Validated,
         of_balancer: Option<&str>,
-    ) -> Result<Checked, ApiError> {
+    ) -> Result<Checked, Refusal> {
         let exists = |name: &str| fleet.regions().iter().any(|region| region.name() == name);
         let region = match self.region {
             Some(region) if exists(&region) => Some(region),
             Some(region) => {
                 let names: Vec<_> = fleet.regions().iter().map(|region| region.name()).collect();
                 let message = format!("{region:?}: no such region; there are {}", names.join(", "));
-                return Err(ApiError::field("region", message));
+                return Err(Refusal::field("region", message));
             }
             None => of_balancer.filter(|name| exists(name)).map(str::to_owned),
         };
@@ -89,16 +89,16 @@ impl Asked {
     }
 }
 
-fn flag(value: &str) -> Result<bool, ApiError> {
+fn flag(value: &str) -> Result<bool, Refusal> {
     match value {
         "1" | "true" => Ok(true),
         "0" | "false" => Ok(false),
-        other => Err(ApiError::field("diagnose", format!("{other:?}: must be 1 or 0"))),
+        other => Err(Refusal::field("diagnose", format!("{other:?}: must be 1 or 0"))),
     }
 }
 
-fn checked_user(user: String) -> Result<String, ApiError> {
-    let wrong = |why: &str| Err(ApiError::field("user", format!("{user:?}: {why}")));
+fn checked_user(user: String) -> Result<String, Refusal> {
+    let wrong = |why: &str| Err(Refusal::field("user", format!("{user:?}: {why}")));
     if user.is_empty() || user.len() > LONGEST_USER {
         return wrong("must have 1 to 128 bytes");
     }
@@ -113,10 +113,10 @@ fn checked_user(user: String) -> Result<String, ApiError> {
 
 /// A name of its own for each request: all clients of a back end under one name would share one
 /// quota.
-fn random_user() -> Result<String, ApiError> {
+fn random_user() -> Result<String, Refusal> {
     let mut bytes = [0_u8; 8];
     getrandom::fill(&mut bytes)
-        .map_err(|_| ApiError::unavailable("the system has no random numbers"))?;
+        .map_err(|_| Refusal::unavailable("the system has no random numbers"))?;
     Ok(bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");

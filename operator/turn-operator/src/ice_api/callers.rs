@@ -19,7 +19,8 @@ use tokio::sync::Semaphore;
 use turn_api::Validated;
 use turn_auth::Secret;
 
-use super::{Place, answer::ApiError, fleets::Fleet, kept::Kept};
+use super::{Place, fleets::Fleet, kept::Kept};
+use crate::refusal::Refusal;
 use crate::turnserver::credentials::SecretKeys;
 
 /// Where an API key stands.
@@ -87,7 +88,7 @@ impl Callers {
         headers: &HeaderMap,
         place: &Place,
         fleet: Option<&Fleet>,
-    ) -> Result<Caller, ApiError> {
+    ) -> Result<Caller, Refusal> {
         if let Some(key) = headers.get(API_KEY) {
             return self.admit_key(key.as_bytes(), place, fleet).await;
         }
@@ -106,7 +107,7 @@ impl Callers {
         key: &[u8],
         (namespace, _): &Place,
         fleet: Option<&Fleet>,
-    ) -> Result<Caller, ApiError> {
+    ) -> Result<Caller, Refusal> {
         let refused = || {
             unauthorized(
                 "X-Api-Key: not a key of this TurnServer: see spec.iceServers.apiKeys.secretRef",
@@ -125,12 +126,12 @@ impl Callers {
         matching.map(|name| Caller::Key(name.clone())).ok_or_else(refused)
     }
 
-    async fn admit_token(&self, token: &str, place: &Place) -> Result<Caller, ApiError> {
+    async fn admit_token(&self, token: &str, place: &Place) -> Result<Caller, Refusal> {
         let (namespace, name) = place;
         let key = hash(&[token, namespace, name]);
         match self.reviews.get(&key, |_| self.review(token, place)).await {
             Review::Allowed(user) => Ok(Caller::User(user)),
-            Review::Forbidden(user) => Err(ApiError::new(
+            Review::Forbidden(user) => Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 format!(
                     "{user} may not get turnservers/iceservers of {name} in the namespace \
@@ -139,7 +140,7 @@ impl Callers {
             )),
             Review::Unknown => Err(unauthorized("the token is none of this cluster, or has ended")),
             Review::Failed => {
-                Err(ApiError::unavailable("who you are cannot be asked of the API server now"))
+                Err(Refusal::unavailable("who you are cannot be asked of the API server now"))
             }
         }
     }
@@ -217,13 +218,11 @@ impl Callers {
         &self,
         namespace: &str,
         checked: &Validated,
-    ) -> Result<Secret, ApiError> {
+    ) -> Result<Secret, Refusal> {
         let keys = SecretKeys::of(checked);
         let object = self.secret(namespace, &keys.secret_name).await;
         object.and_then(|object| keys.active(&object)).ok_or_else(|| {
-            ApiError::unavailable(
-                "the TurnServer's credentials are not ready: see CredentialsReady",
-            )
+            Refusal::unavailable("the TurnServer's credentials are not ready: see CredentialsReady")
         })
     }
 
@@ -246,8 +245,8 @@ impl Callers {
     }
 }
 
-fn unauthorized(message: &str) -> ApiError {
-    ApiError::new(StatusCode::UNAUTHORIZED, message)
+fn unauthorized(message: &str) -> Refusal {
+    Refusal::new(StatusCode::UNAUTHORIZED, message)
 }
 
 /// A hash of texts, each with its length, so that no two lists of them have the same.

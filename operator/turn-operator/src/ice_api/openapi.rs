@@ -3,10 +3,15 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{
-    PATH,
-    answer::{Answer, ErrorBody},
-    asked::Asked,
+use turn_probe::{
+    agent::{AgentOrders, AgentReport},
+    visit::Visit,
+};
+
+use super::{PATH, answer::Answer, asked::Asked};
+use crate::{
+    reachability::{AGENT_PATH, VISIT_PATH, VisitTaken},
+    refusal::ErrorBody,
 };
 
 /// The OpenAPI document, version 3.1.
@@ -20,8 +25,24 @@ pub(super) fn document() -> Value {
     let answer = schema(SchemaGenerator::subschema_for::<Answer>);
     let error = schema(SchemaGenerator::subschema_for::<ErrorBody>);
     let asked = schema(SchemaGenerator::subschema_for::<Asked>);
+    let report = schema(SchemaGenerator::subschema_for::<AgentReport>);
+    let orders = schema(SchemaGenerator::subschema_for::<AgentOrders>);
+    let visit = schema(SchemaGenerator::subschema_for::<Visit>);
+    let taken = schema(SchemaGenerator::subschema_for::<VisitTaken>);
     let schemas = generator.take_definitions(true);
     let responses = responses(&answer, &error);
+    let of_vantage = |id: &str, summary: &str, asked: &Value, answer: &Value| {
+        json!({
+            "parameters": (["namespace", "name", "vantage"].map(in_path)),
+            "post": {
+                "operationId": id,
+                "summary": summary,
+                "security": [{"vantage": []}],
+                "requestBody": {"required": true, "content": {"application/json": {"schema": asked}}},
+                "responses": responses_to_vantages(answer, &error),
+            },
+        })
+    };
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -48,6 +69,18 @@ pub(super) fn document() -> Value {
                     "responses": responses,
                 },
             },
+            AGENT_PATH: of_vantage(
+                "exchangeProbes",
+                "What an agent outside has found, for what it is to probe next.",
+                &report,
+                &orders,
+            ),
+            VISIT_PATH: of_vantage(
+                "reportVisit",
+                "What a visitor's browser has found on the page at /doctor. It is told and looked into, and lets no relay in or out.",
+                &visit,
+                &taken,
+            ),
         },
         "components": {
             "schemas": schemas,
@@ -62,6 +95,11 @@ pub(super) fn document() -> Value {
                     "in": "header",
                     "name": "X-Api-Key",
                     "description": "A value of the Secret that spec.iceServers.apiKeys names.",
+                },
+                "vantage": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A value of the Secret that spec.reachability.vantages names, under the vantage's name.",
                 },
             },
         },
@@ -81,18 +119,27 @@ fn query(schemas: &serde_json::Map<String, Value>) -> Vec<Value> {
     fields.into_iter().flatten().map(parameter).collect()
 }
 
-fn responses(answer: &Value, error: &Value) -> Value {
-    let refusal = |description: &str| {
-        json!({
-            "description": description,
-            "content": {"application/json": {"schema": error}},
-        })
-    };
+fn response(description: &str, schema: &Value) -> Value {
+    json!({"description": description, "content": {"application/json": {"schema": schema}}})
+}
+
+fn responses_to_vantages(answer: &Value, error: &Value) -> Value {
+    let refusal = |description: &str| response(description, error);
     json!({
-        "200": {
-            "description": "What the client needs.",
-            "content": {"application/json": {"schema": answer}},
-        },
+        "200": response("It is taken.", answer),
+        "400": refusal("A part of it is wrong; the message names it."),
+        "401": refusal("No such TurnServer or vantage, or not its token."),
+        "413": refusal("The body is too long."),
+        "422": refusal("The body is JSON of another kind."),
+        "429": refusal("Asked too often; Retry-After says when the next may come."),
+        "503": refusal("This replica is not the leader: ask again, on another connection."),
+    })
+}
+
+fn responses(answer: &Value, error: &Value) -> Value {
+    let refusal = |description: &str| response(description, error);
+    json!({
+        "200": response("What the client needs.", answer),
         "400": refusal("A parameter is unknown or wrong; `field` names it."),
         "401": refusal("No credentials, or none that are known."),
         "403": refusal("The user may not."),

@@ -17,6 +17,7 @@ use turn_api::TurnServer;
 use turn_auth::Secret;
 
 use super::*;
+use crate::reachability::{AGENT_PATH, VISIT_PATH};
 
 /// An API server: what it was asked, and the API keys of its Secret.
 #[derive(Clone, Default)]
@@ -346,6 +347,16 @@ async fn the_description_names_what_is_served() {
     assert_eq!(fields(&schemas["Answer"]["properties"]), fields(&answer));
     let server = &answer["iceServers"][0];
     assert_eq!(fields(&schemas["IceServer"]["properties"]), fields(server));
+    for (path, asks, answers) in
+        [(AGENT_PATH, "AgentReport", "AgentOrders"), (VISIT_PATH, "Visit", "VisitTaken")]
+    {
+        let post = &document["paths"][path]["post"];
+        let body = &post["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let answer = &post["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+        let named = |name: &str| format!("#/components/schemas/{name}");
+        assert_eq!([body, answer], [&json!(named(asks)), &json!(named(answers))]);
+        assert!(schemas[asks].is_object() && schemas[answers].is_object(), "{schemas:#}");
+    }
     let parameters = path["get"]["parameters"].as_array().expect("parameters");
     let names: Vec<_> = parameters.iter().filter_map(|one| one["name"].as_str()).collect();
     assert_eq!(names, ["diagnose", "region", "user"]);

@@ -10,23 +10,30 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Path, State},
+    extract::{DefaultBodyLimit, Path, State, rejection::JsonRejection},
     http::{
         HeaderMap, StatusCode,
-        header::{AUTHORIZATION, CONNECTION, RETRY_AFTER},
+        header::{AUTHORIZATION, CONNECTION},
     },
     response::{IntoResponse as _, Response},
     routing::post,
 };
-use serde_json::json;
-use turn_probe::agent::{AgentOrders, AgentReport, MOST_ANSWERS};
+use schemars::JsonSchema;
+use serde::Serialize;
+use turn_probe::{
+    agent::{AgentOrders, AgentReport, MOST_ANSWERS},
+    visit::{Taken, Visit},
+};
 
 use super::store::Reachability;
+use crate::refusal::Refusal;
 
 /// The longest report, in bytes.
 const LONGEST_REPORT: usize = 256 << 10;
 /// How often an agent may ask.
 const ASK_EVERY: Duration = Duration::from_millis(200);
+/// How often a visitor may report: each report has everybody probe.
+const VISIT_EVERY: Duration = Duration::from_secs(10);
 
 /// The fleets that this replica observes, while it is the leader.
 #[derive(Debug, Clone, Default)]
@@ -59,8 +66,26 @@ impl Drop for Term {
     }
 }
 
-/// When each agent has asked last.
-type Asked = Arc<Mutex<HashMap<(String, String, String), Instant>>>;
+/// Where agents report what they have found, and take orders.
+pub const AGENT_PATH: &str = "/v1/namespaces/{namespace}/turnservers/{name}/vantages/{vantage}";
+/// Where a visitor's browser reports what it has found, as such a vantage.
+pub const VISIT_PATH: &str =
+    "/v1/namespaces/{namespace}/turnservers/{name}/vantages/{vantage}/visit";
+
+/// What became of a visit's report.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VisitTaken {
+    /// How many of its URLs belong to relays of the `TurnServer`.
+    known: usize,
+    /// How many listeners are probed now from everywhere, since the browser did not reach them.
+    probed: usize,
+}
+
+/// Of what: namespace, `TurnServer` and vantage.
+type Place = (String, String, String);
+/// When each has asked last, and whether by the page.
+type Asked = Arc<Mutex<HashMap<(Place, bool), Instant>>>;
 
 #[derive(Debug, Clone)]
 struct Agents {
@@ -68,67 +93,114 @@ struct Agents {
     asked: Asked,
 }
 
-/// `POST /v1/namespaces/{namespace}/turnservers/{name}/vantages/{vantage}`.
+/// `POST` to [`AGENT_PATH`] and [`VISIT_PATH`].
 pub fn routes(leading: Leading) -> Router {
-    let path = "/v1/namespaces/{namespace}/turnservers/{name}/vantages/{vantage}";
     Router::new()
-        .route(path, post(ask))
+        .route(AGENT_PATH, post(ask))
+        .route(VISIT_PATH, post(visit))
         .layer(DefaultBodyLimit::max(LONGEST_REPORT))
         .with_state(Agents { leading, asked: Asked::default() })
 }
 
 async fn ask(
     State(agents): State<Agents>,
-    Path((namespace, name, vantage)): Path<(String, String, String)>,
+    Path(place): Path<Place>,
     headers: HeaderMap,
-    Json(report): Json<AgentReport>,
+    report: Result<Json<AgentReport>, JsonRejection>,
 ) -> Response {
-    let Some(reachability) = agents.leading.get() else {
-        let mut response =
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "this replica is not the leader");
-        response.headers_mut().insert(RETRY_AFTER, 1.into());
-        // The next one may meet the leader.
-        response.headers_mut().insert(CONNECTION, axum::http::HeaderValue::from_static("close"));
-        return response;
+    let reachability = match agents.admit(&place, &headers) {
+        Ok(reachability) => reachability,
+        Err(response) => return *response,
     };
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    // Who has no token learns nothing of which fleets and agents there are.
-    if !reachability.has_agent(&namespace, &name, &vantage, token) {
-        return refuse(
-            StatusCode::UNAUTHORIZED,
-            "unknown TurnServer or vantage, or not its token: see spec.reachability.vantages",
-        );
-    }
+    let report = match report {
+        Ok(Json(report)) => report,
+        Err(wrong) => return unread(&wrong),
+    };
     if report.answers.len() > MOST_ANSWERS {
-        return refuse(StatusCode::BAD_REQUEST, "answers: must have at most 256 items");
+        let says = format!("answers: must have at most {MOST_ANSWERS} items");
+        return Refusal::new(StatusCode::BAD_REQUEST, says).into_response();
     }
-    let key = (namespace, name, vantage);
-    if !agents.may_ask(&key, Instant::now()) {
-        let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "asked too often: wait as told");
-        response.headers_mut().insert(RETRY_AFTER, 1.into());
-        return response;
+    if let Some(refusal) = agents.too_soon(&place, false, Instant::now()) {
+        return refusal.into_response();
     }
-    let (namespace, name, vantage) = key;
-    match reachability.ask(&namespace, &name, &vantage, &report) {
+    match reachability.ask(&place.0, &place.1, &place.2, &report) {
         Some(orders) => Json::<AgentOrders>(orders).into_response(),
-        None => refuse(StatusCode::UNAUTHORIZED, "the TurnServer is gone"),
+        None => gone(),
+    }
+}
+
+async fn visit(
+    State(agents): State<Agents>,
+    Path(place): Path<Place>,
+    headers: HeaderMap,
+    visit: Result<Json<Visit>, JsonRejection>,
+) -> Response {
+    let reachability = match agents.admit(&place, &headers) {
+        Ok(reachability) => reachability,
+        Err(response) => return *response,
+    };
+    let visit = match visit {
+        Ok(Json(visit)) => visit,
+        Err(wrong) => return unread(&wrong),
+    };
+    if let Some(refusal) = agents.too_soon(&place, true, Instant::now()) {
+        return refusal.into_response();
+    }
+    match reachability.visited(&place.0, &place.1, &place.2, &visit) {
+        Some(Ok(Taken { unreached, known })) => {
+            Json(VisitTaken { known, probed: unreached.len() }).into_response()
+        }
+        Some(Err(refused)) => {
+            Refusal::new(StatusCode::BAD_REQUEST, refused.to_string()).into_response()
+        }
+        None => gone(),
     }
 }
 
 impl Agents {
-    /// Whether it is time for this agent to ask again. Only those are remembered that have a token.
-    fn may_ask(&self, key: &(String, String, String), now: Instant) -> bool {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.retain(|_, at| now.saturating_duration_since(*at) < ASK_EVERY);
-        if asked.contains_key(key) {
-            return false;
+    /// The fleets, for who has the vantage's token.
+    fn admit(&self, place: &Place, headers: &HeaderMap) -> Result<Reachability, Box<Response>> {
+        let Some(reachability) = self.leading.get() else {
+            let mut response =
+                Refusal::unavailable("this replica is not the leader").into_response();
+            // The next one may meet the leader.
+            let close = axum::http::HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+            return Err(Box::new(response));
+        };
+        let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        // Who has no token learns nothing of which fleets and agents there are.
+        if reachability.has_agent(&place.0, &place.1, &place.2, token) {
+            return Ok(reachability);
         }
-        asked.insert(key.clone(), now);
-        true
+        let says =
+            "unknown TurnServer or vantage, or not its token: see spec.reachability.vantages";
+        Err(Box::new(Refusal::new(StatusCode::UNAUTHORIZED, says).into_response()))
+    }
+
+    /// Unless it is time for this vantage to ask again. Only those are remembered that have a token.
+    fn too_soon(&self, place: &Place, is_visit: bool, now: Instant) -> Option<Refusal> {
+        let pause = |is_visit| if is_visit { VISIT_EVERY } else { ASK_EVERY };
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.retain(|(_, is_visit), at| now.saturating_duration_since(*at) < pause(*is_visit));
+        let key = (place.clone(), is_visit);
+        if asked.contains_key(&key) {
+            let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "asked too often");
+            return Some(refusal.after(pause(is_visit)));
+        }
+        asked.insert(key, now);
+        None
     }
 }
 
-fn refuse(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({"error": {"message": message}}))).into_response()
+fn unread(wrong: &JsonRejection) -> Response {
+    Refusal::new(wrong.status(), wrong.body_text()).into_response()
 }
+
+fn gone() -> Response {
+    Refusal::new(StatusCode::UNAUTHORIZED, "the TurnServer is gone").into_response()
+}
+
+#[cfg(test)]
+mod tests;

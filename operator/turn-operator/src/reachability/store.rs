@@ -14,6 +14,7 @@ use turn_probe::{
     agent::{AgentOrder, AgentOrders, AgentReport, Answer, OrderId},
     plan::Order,
     survey::{Survey, Verdict},
+    visit::{Taken, Visit, VisitRefused},
 };
 
 use super::{driver, facts::Facts, relay_client::RelayClient};
@@ -203,6 +204,24 @@ impl Reachability {
             wait_milliseconds: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
             refused: report.answers.len() - taken,
         })
+    }
+
+    /// Takes what a browser has found where a vantage is. None: there is no such fleet.
+    pub(super) fn visited(
+        &self,
+        namespace: &str,
+        name: &str,
+        vantage: &str,
+        visit: &Visit,
+    ) -> Option<Result<Taken, VisitRefused>> {
+        let fleet = self.find(namespace, name)?;
+        let taken = fleet.state().survey.visited(&vantage.into(), visit, Instant::now());
+        if let Ok(Taken { unreached, .. }) = &taken {
+            let unreached = unreached.len();
+            tracing::info!(turn_server = name, namespace, vantage, unreached, "a browser reports");
+            fleet.news.notify_one();
+        }
+        Some(taken)
     }
 
     /// What is known of the fleet of the `TurnServer` with this uid.

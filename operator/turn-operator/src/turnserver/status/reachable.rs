@@ -133,6 +133,7 @@ fn told(signs: &[Sign]) -> String {
 const fn of_sign(kind: SignKind) -> Reason {
     match kind {
         SignKind::HighLoss => Reason::HighLoss,
+        SignKind::ReportedUnreachable => Reason::ReportedUnreachable,
     }
 }
 
