@@ -1,7 +1,8 @@
 //! The doctor page: in a visitor's browser it finds out which relays are reached from there.
 //!
-//! It talks to its own origin alone, for `iceServers`, and to the relays that those name. No request
-//! for it carries a secret: an API key goes in a header, and credentials stay in the browser.
+//! It talks to its own origin alone, for `iceServers` and to report what it has found, and to the relays
+//! that those name. No URL of it holds a secret: an API key or a vantage's token goes in a header, and
+//! credentials stay in the browser.
 
 use axum::{
     Router,
@@ -50,7 +51,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [File; 13] = [
+static FILES: [File; 14] = [
     file!("/doctor", HTML, "page.html"),
     file!("/doctor/page.css", CSS, "page.css"),
     file!("/doctor/page.js", SCRIPT, "page.js"),
@@ -60,6 +61,7 @@ static FILES: [File; 13] = [
     file!("/doctor/ice_url.js", SCRIPT, "ice_url.js"),
     file!("/doctor/loop.js", SCRIPT, "loop.js"),
     file!("/doctor/results.js", SCRIPT, "results.js"),
+    file!("/doctor/send.js", SCRIPT, "send.js"),
     file!("/doctor/test.js", SCRIPT, "test.js"),
     file!("/doctor/timeline.js", SCRIPT, "timeline.js"),
     file!("/doctor/verdict.js", SCRIPT, "verdict.js"),

@@ -18,10 +18,7 @@ const NAME = /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/;
 export async function asked(namespace, name, key) {
   requireName('namespace', 'Namespace', namespace);
   requireName('name', 'TurnServer', name);
-  if (!key) throw new BadInput('key', 'API key', null, 'missing', 'type the key that you were given for it');
-  if (!/^[\x21-\x7e]+$/.test(key)) {
-    throw new BadInput('key', 'API key', null, 'it holds spaces or letters that no key has', 'type the key alone, without quotes');
-  }
+  requireSecret('key', 'API key', key);
   const path = `v1/namespaces/${namespace}/turnservers/${name}/iceservers?diagnose=1`;
   const answer = await answered(path, key, namespace, name);
   const leftOut = Array.isArray(answer.leftOut) ? answer.leftOut : [];
@@ -38,10 +35,18 @@ export function pasted(text, username, credential) {
   return {iceServers: checked(document, 'text', {}), leftOut: [], ttlSeconds: null};
 }
 
-function requireName(field, label, value) {
+export function requireName(field, label, value) {
   const remedy = 'type its name in Kubernetes: small letters, digits and -';
   if (!value) throw new BadInput(field, label, null, 'missing', remedy);
   if (!NAME.test(value)) throw new BadInput(field, label, value, 'no name', remedy);
+}
+
+// What goes into a header. It is never repeated.
+export function requireSecret(field, label, value) {
+  if (!value) throw new BadInput(field, label, null, 'missing', 'type the one that you were given');
+  if (!/^[\x21-\x7e]+$/.test(value)) {
+    throw new BadInput(field, label, null, 'it holds spaces or letters that none has', 'type it alone, without quotes');
+  }
 }
 
 async function answered(path, key, namespace, name) {

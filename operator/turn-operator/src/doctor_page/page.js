@@ -4,6 +4,7 @@ import {byId, element, show} from './elements.js';
 import {LIMIT_MILLISECONDS} from './gathering.js';
 import {asked, BadInput, pasted} from './ice_servers.js';
 import {render} from './results.js';
+import {send} from './send.js';
 import {Test} from './test.js';
 
 const SPEAK_MILLISECONDS = 10_000;
@@ -39,10 +40,10 @@ function input() {
   return pasted(byId('text').value, value('username'), byId('credential').value);
 }
 
-function showProblem(problem) {
+function showProblem(problem, place = 'problems') {
   for (const field of document.querySelectorAll('[aria-invalid]')) field.removeAttribute('aria-invalid');
-  show('problems', problem !== null);
-  byId('problems').replaceChildren(...(problem ? [element('p', '', problem.message)] : []));
+  show(place, problem !== null);
+  byId(place).replaceChildren(...(problem ? [element('p', '', problem.message)] : []));
   const field = problem?.field && byId(problem.field);
   if (!field) return;
   field.setAttribute('aria-invalid', 'true');
@@ -70,10 +71,14 @@ async function start(event) {
     test = new Test(await input(), schedule);
     await runShown(test);
   } catch (problem) {
-    showProblem(problem instanceof BadInput ? problem : new Error(`This page has failed: ${problem.message}`));
+    showProblem(told(problem));
   } finally {
     setRunning(false);
   }
+}
+
+function told(problem) {
+  return problem instanceof BadInput ? problem : new Error(`This page has failed: ${problem.message}`);
 }
 
 async function runShown(running) {
@@ -92,6 +97,7 @@ async function runShown(running) {
     clearInterval(ticking);
   }
   render(running);
+  if (source() === 'api') for (const name of ['namespace', 'name']) byId(`send-${name}`).value ||= value(name);
   byId('clock').textContent = `Done in ${(running.elapsed / 1000).toFixed(1)} s.`;
   speak(`The test is over. ${byId('headline').textContent}.`);
   byId('headline').focus({preventScroll: false});
@@ -115,6 +121,22 @@ function tick(running) {
     spokenAt = running.elapsed;
     speak(`${elapsed} seconds. ${byId('headline').textContent}.`);
   }, 250);
+}
+
+async function report(event) {
+  event.preventDefault();
+  showProblem(null, 'send-problems');
+  byId('sent').textContent = 'Sending…';
+  byId('send-button').disabled = true;
+  let words = '';
+  try {
+    words = await send(test, value('send-namespace'), value('send-name'), value('vantage'), value('token'));
+  } catch (problem) {
+    showProblem(told(problem), 'send-problems');
+  } finally {
+    byId('sent').textContent = words;
+    byId('send-button').disabled = false;
+  }
 }
 
 async function copy() {
@@ -157,6 +179,7 @@ function begin() {
   byId('stop').addEventListener('click', () => test?.stopping.abort());
   byId('copy').addEventListener('click', copy);
   byId('download').addEventListener('click', download);
+  byId('send').addEventListener('submit', report);
   addEventListener('hashchange', prefill);
   addEventListener('resize', schedule);
   document.documentElement.dataset.state = 'idle';

@@ -20,6 +20,10 @@ use hyper_util::{
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
+use turn_operator::{
+    doctor_page,
+    reachability::{Leading, agent_routes},
+};
 
 use crate::{
     certificate::Certificate,
@@ -37,14 +41,14 @@ const LARGEST_PICTURE_BYTES: usize = 32 << 20;
 const KEY: &str = "tpk_interop";
 
 /// A relay, and a visitor in another network.
-struct Scene {
-    server: Host,
+pub(crate) struct Scene {
+    pub(crate) server: Host,
     visitor: Host,
-    relay: Relay,
+    pub(crate) relay: Relay,
 }
 
 impl Scene {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let [server, visitor] = hosts()?;
         // A browser looks for the network that leads out.
         visitor.ip(&format!("route add default via {SERVER}"))?;
@@ -55,20 +59,30 @@ impl Scene {
         Ok(Self { server, visitor, relay })
     }
 
-    fn url(&self, transport: &str) -> String {
+    pub(crate) fn url(&self, transport: &str) -> String {
         format!("turn:{SERVER}:{}?transport={transport}", self.relay.port)
     }
 
-    fn ice_servers(&self) -> anyhow::Result<Value> {
+    pub(crate) fn ice_servers(&self) -> anyhow::Result<Value> {
         let (username, credential) = credentials()?;
         let urls = [self.url("udp"), self.url("tcp")];
         Ok(json!([{"urls": urls, "username": username, "credential": credential}]))
     }
 
     /// Opens the page in the visitor's browser, beside an API that gives out these servers.
-    fn visit(
+    pub(crate) fn visit(
         &self,
         given: &Value,
+        steps: impl AsyncFnOnce(&Visit) -> anyhow::Result<()> + Send,
+    ) -> anyhow::Result<()> {
+        self.visit_beside(given, &Leading::default(), steps)
+    }
+
+    /// The same, where vantages report to the fleets of this leader.
+    pub(crate) fn visit_beside(
+        &self,
+        given: &Value,
+        leading: &Leading,
         steps: impl AsyncFnOnce(&Visit) -> anyhow::Result<()> + Send,
     ) -> anyhow::Result<()> {
         self.visitor.run(|| {
@@ -78,7 +92,7 @@ impl Scene {
                 let driver = Driver::start(&folder)?;
                 let browser =
                     driver.browser(folder.path(), &Certificate::new()?.fingerprint).await?;
-                let origin = serve(given.clone()).await?;
+                let origin = serve(given.clone(), leading.clone()).await?;
                 let visit = Visit { browser, driver, origin };
                 let result = steps(&visit).await;
                 visit.browser.close().await?;
@@ -89,7 +103,7 @@ impl Scene {
 }
 
 /// The page as the operator serves it, and the API beside it, on loopback: a secure context.
-async fn serve(given: Value) -> anyhow::Result<String> {
+async fn serve(given: Value, leading: Leading) -> anyhow::Result<String> {
     let ice_servers =
         async move |path: Path<[String; 2]>, RawQuery(query): RawQuery, headers: HeaderMap| {
             let key = headers.get("x-api-key").and_then(|key| key.to_str().ok());
@@ -101,7 +115,8 @@ async fn serve(given: Value) -> anyhow::Result<String> {
             }
         };
     let path = "/v1/namespaces/{namespace}/turnservers/{name}/iceservers";
-    let router: Router = turn_operator::doctor_page::routes().route(path, get(ice_servers));
+    let page: Router = doctor_page::routes().merge(agent_routes(leading));
+    let router = page.route(path, get(ice_servers));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let origin = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async { axum::serve(listener, router).await });
@@ -109,32 +124,32 @@ async fn serve(given: Value) -> anyhow::Result<String> {
 }
 
 /// A browser and the page in it.
-struct Visit {
-    browser: Client,
+pub(crate) struct Visit {
+    pub(crate) browser: Client,
     driver: Driver,
     origin: String,
 }
 
 impl Visit {
-    async fn open(&self, fragment: &str) -> anyhow::Result<()> {
+    pub(crate) async fn open(&self, fragment: &str) -> anyhow::Result<()> {
         self.browser.goto("about:blank").await?;
         self.browser.goto(&format!("{}/doctor{fragment}", self.origin)).await?;
         self.is_in("idle").await
     }
 
     /// Types into a field what then stands in it.
-    async fn fill(&self, id: &str, text: &str) -> anyhow::Result<()> {
+    pub(crate) async fn fill(&self, id: &str, text: &str) -> anyhow::Result<()> {
         let field = self.browser.find(Locator::Id(id)).await?;
         field.clear().await?;
         Ok(field.send_keys(text).await?)
     }
 
-    async fn click(&self, id: &str) -> anyhow::Result<()> {
+    pub(crate) async fn click(&self, id: &str) -> anyhow::Result<()> {
         Ok(self.browser.find(Locator::Id(id)).await?.click().await?)
     }
 
     /// Pastes servers, tests them, and waits for the end: what the page reports.
-    async fn test_pasted(&self, ice_servers: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn test_pasted(&self, ice_servers: &Value) -> anyhow::Result<Value> {
         self.open("").await?;
         self.click("source-pasted").await?;
         self.fill("text", &ice_servers.to_string()).await?;
@@ -142,7 +157,7 @@ impl Visit {
         self.report().await
     }
 
-    async fn report(&self) -> anyhow::Result<Value> {
+    pub(crate) async fn report(&self) -> anyhow::Result<Value> {
         self.is_in("done").await?;
         let problems = self.text("problems").await?;
         ensure!(problems.is_empty(), "the page says: {problems}");
@@ -158,11 +173,11 @@ impl Visit {
         self.text("problems").await
     }
 
-    async fn text(&self, id: &str) -> anyhow::Result<String> {
+    pub(crate) async fn text(&self, id: &str) -> anyhow::Result<String> {
         Ok(self.browser.find(Locator::Id(id)).await?.text().await?)
     }
 
-    async fn is_in(&self, state: &str) -> anyhow::Result<()> {
+    pub(crate) async fn is_in(&self, state: &str) -> anyhow::Result<()> {
         let selector = format!("html[data-state={state}]");
         let found = self.browser.wait().at_most(OVER_WITHIN);
         let found = found.for_element(Locator::Css(&selector)).await;
@@ -170,7 +185,7 @@ impl Visit {
     }
 
     /// Keeps pictures of the page on a phone and on a desk, by day and by night.
-    async fn picture(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn picture(&self, name: &str) -> anyhow::Result<()> {
         let folder = cluster::images::target_folder().join("interop");
         fs::create_dir_all(&folder)?;
         for (device, width, height, scheme) in [
@@ -202,7 +217,7 @@ impl Visit {
     }
 
     /// A command that WebDriver has no word for.
-    async fn devtools(&self, method: &str, parameters: &Value) -> anyhow::Result<Value> {
+    pub(crate) async fn devtools(&self, method: &str, parameters: &Value) -> anyhow::Result<Value> {
         let session = self.browser.session_id().await?.context("no session")?;
         let port = self.driver.port;
         let url = format!("http://127.0.0.1:{port}/session/{session}/goog/cdp/execute");
@@ -224,7 +239,7 @@ fn reasons(report: &Value) -> Vec<&str> {
     each.map(|one| one["verdict"]["reason"].as_str().unwrap_or("none")).collect()
 }
 
-fn headline(report: &Value) -> &str {
+pub(crate) fn headline(report: &Value) -> &str {
     report["headline"].as_str().unwrap_or_default()
 }
 

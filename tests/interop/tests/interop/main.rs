@@ -7,6 +7,7 @@ mod coturn;
 mod coturn_server;
 mod doctor;
 mod doctor_page;
+mod doctor_report;
 mod flood;
 mod nat_discovery;
 mod network;
@@ -184,6 +185,8 @@ fn main() -> ExitCode {
         pages("finds_closed_relay_ports", doctor_page::finds_closed_relay_ports),
         pages("tells_wrong_credentials", doctor_page::tells_wrong_credentials),
         pages("refuses_bad_input", doctor_page::refuses_bad_input),
+        pages("sends_what_it_has_found", doctor_report::sends_what_it_has_found),
+        pages("stops_and_hands_out_its_result", doctor_report::stops_and_hands_out_its_result),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
