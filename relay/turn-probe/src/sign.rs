@@ -9,6 +9,12 @@ use std::fmt;
 pub enum SignKind {
     /// Many datagrams are lost between a vantage and a relay.
     HighLoss,
+    /// A listener that clients came to steadily, and none any more.
+    ListenerFellSilent,
+    /// A listener whose clients are answered, and hardly ever come to an allocation.
+    ClientsGiveUp,
+    /// A network whose clients never come over UDP.
+    NetworkWithoutUDP,
 }
 
 /// A sign that something is amiss.
@@ -27,6 +33,9 @@ impl SignKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HighLoss => "HighLoss",
+            Self::ListenerFellSilent => "ListenerFellSilent",
+            Self::ClientsGiveUp => "ClientsGiveUp",
+            Self::NetworkWithoutUDP => "NetworkWithoutUDP",
         }
     }
 }

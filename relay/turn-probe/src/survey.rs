@@ -1,6 +1,7 @@
 //! A fleet under observation: its plan, what was seen, and what follows for each relay. Pure: times
 //! and observations go in, orders and verdicts come out.
 
+mod clients;
 mod seen;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 
 use self::seen::{Seen, Times, Vote};
 use crate::{
+    clients::Clients,
     diagnosis::{self, Elsewhere, Finding, Reason, wire},
     judgement::{Begun, Judgement, SILENCE, Word},
     loss::Losses,
@@ -135,6 +137,7 @@ pub struct Survey {
     /// What was told last of each, and when.
     told: BTreeMap<Subject, (Finding, Instant)>,
     losses: Losses,
+    clients: Clients,
     /// What was found of each relay last.
     before: BTreeMap<Arc<str>, RelayVerdict>,
 }
@@ -153,6 +156,7 @@ impl Survey {
             full: BTreeMap::new(),
             told: BTreeMap::new(),
             losses: Losses::default(),
+            clients: Clients::default(),
             before: BTreeMap::new(),
             fleet,
         };
@@ -175,6 +179,7 @@ impl Survey {
         let by = vantages.iter().map(|vantage| Arc::clone(&vantage.name)).collect();
         self.judgement.retain(&by, &names);
         self.losses.retain(&by, &names);
+        self.clients.retain(&names);
         self.admitted.retain(|name| names.contains(name));
         self.full.retain(|name, _| names.contains(name));
         self.first_seen.retain(|name, _| names.contains(name));
@@ -280,6 +285,7 @@ impl Survey {
             verdict.relays.insert(Arc::clone(&relay.name), of_relay);
         }
         verdict.suspicion = self.suspicion(&verdict, &seen);
+        self.review_clients(now);
         verdict.signs = self.signs();
         if self.fleet.fail_open && verdict.suspicion.is_none() {
             self.hold(&mut verdict, &times, now);
@@ -510,7 +516,7 @@ impl Survey {
 
     /// What is amiss although it takes no relay out.
     fn signs(&self) -> Vec<Sign> {
-        let mut signs: Vec<_> = self.losses.signs().collect();
+        let mut signs: Vec<_> = self.losses.signs().chain(self.clients.signs()).collect();
         signs.sort();
         signs.dedup();
         signs
