@@ -119,6 +119,9 @@ fn told(signs: &[Sign]) -> String {
 const fn of_sign(kind: SignKind) -> Reason {
     match kind {
         SignKind::HighLoss => Reason::HighLoss,
+        SignKind::ListenerFellSilent => Reason::ListenerFellSilent,
+        SignKind::ClientsGiveUp => Reason::ClientsGiveUp,
+        SignKind::NetworkWithoutUDP => Reason::NetworkWithoutUDP,
     }
 }
 
