@@ -112,3 +112,43 @@ impl RelayClient {
         Ok((status, body.map_err(AskError::Read)?.to_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, http::StatusCode, routing::get};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What the operator makes of an answer of a relay, who may lie.
+    async fn asked(status: StatusCode, body: String) -> Result<ClientCounts, AskError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let admin = listener.local_addr().expect("bound");
+        let router = Router::new().route("/clients", get(async move || (status, body)));
+        let serving = tokio::spawn(axum::serve(listener, router).into_future());
+        let asked = RelayClient::new().clients(admin).await;
+        serving.abort();
+        asked
+    }
+
+    #[tokio::test]
+    async fn what_a_relay_tells_of_its_clients_is_taken_if_it_makes_sense_and_has_an_end() {
+        let counts = r#"{
+            "listeners": [{"name": "udp", "transport": "UDP", "bindings": 1, "challenged": 2,
+                           "wrongCredentials": 3, "refused": 4, "allocated": 5, "later": 6}],
+            "networks": [{"network": "203.0.0.0/16", "udp": 5, "tcp": 0, "tls": 0, "dtls": 0}],
+            "otherNetworks": {"udp": 0, "tcp": 0, "tls": 0, "dtls": 0}
+        }"#;
+        let taken = asked(StatusCode::OK, counts.to_owned()).await.expect("it makes sense");
+        assert_eq!((taken.listeners.len(), taken.networks.len()), (1, 1));
+        let long = " ".repeat(LONGEST_CLIENTS) + counts;
+        assert!(matches!(asked(StatusCode::OK, long).await, Err(AskError::Read(_))));
+        let finer = counts.replace("203.0.0.0/16", "203.0.113.9/32");
+        assert!(matches!(asked(StatusCode::OK, finer).await, Err(AskError::Json(_))));
+        let less = counts.replace("5", "-5");
+        assert!(matches!(asked(StatusCode::OK, less).await, Err(AskError::Json(_))));
+        // A relay of the version before has no such page.
+        let none = asked(StatusCode::NOT_FOUND, String::new()).await;
+        assert!(matches!(none, Err(AskError::Status(StatusCode::NOT_FOUND))));
+    }
+}

@@ -7,6 +7,7 @@ use turn_probe::{
     Transport,
     diagnosis::{self, Finding},
     plan::Subject,
+    sign::{Sign, SignKind},
     survey::{RelayVerdict, SubjectVerdict, Suspicion, Verdict},
 };
 
@@ -145,6 +146,22 @@ fn a_vantage_that_fails_alone_degrades_the_fleet_and_nothing_else() {
     let status = status_of(&turn_server("{}"), &observed(verdict, true));
     check(&status, ConditionType::Degraded, "True VantageBroken", "london");
     check(&status, ConditionType::Ready, "True Ok", "");
+}
+
+#[test]
+fn each_sign_degrades_the_fleet_by_its_name_and_nothing_else() {
+    for kind in [
+        SignKind::HighLoss,
+        SignKind::ListenerFellSilent,
+        SignKind::ClientsGiveUp,
+        SignKind::NetworkWithoutUDP,
+    ] {
+        let mut verdict = verdict(of_relay(true, [None, None]));
+        verdict.signs = vec![Sign { kind, says: "look at it".to_owned() }];
+        let status = status_of(&turn_server("{}"), &observed(verdict, true));
+        check(&status, ConditionType::Degraded, &format!("True {kind}"), "look at it");
+        check(&status, ConditionType::Ready, "True Ok", "");
+    }
 }
 
 #[test]
