@@ -70,3 +70,62 @@ async fn take_next(fleet: &ObservedFleet, asking: &mut JoinSet<Asked>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use axum::{Json, Router, routing::get};
+    use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+    use turn_auth::Secret;
+    use turn_probe::{
+        plan::{PortRange, Relay},
+        survey::Fleet,
+    };
+
+    use super::*;
+    use crate::{
+        metrics::Metrics,
+        reachability::{Facts, Reachability},
+    };
+
+    fn facts(admin: SocketAddr) -> Facts {
+        let relay = Relay { name: "a".into(), node: "n".to_owned(), addresses: Vec::new() };
+        Facts {
+            namespace: "media".to_owned(),
+            name: "edge".to_owned(),
+            fleet: Fleet {
+                relays: vec![relay],
+                listeners: Vec::new(),
+                vantages: Vec::new(),
+                relay_ports: PortRange { from: 61_000, to: 61_001 },
+                min_vantages: 1,
+                fail_open: true,
+                admitted: BTreeSet::new(),
+                skewed: BTreeSet::new(),
+            },
+            secret: Secret::from_file(b"north").expect("a secret"),
+            certificate: None,
+            admin: BTreeMap::from([("a".into(), admin)]),
+            agents: BTreeMap::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_relays_of_a_fleet_that_is_observed_are_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let admin = listener.local_addr().expect("bound");
+        let (asked, mut asks) = mpsc::unbounded_channel();
+        let answer = get(async move || {
+            asked.send(()).expect("somebody waits for it");
+            Json(ClientCounts::default())
+        });
+        let router = Router::new().route("/clients", answer);
+        let _serving = tokio::spawn(axum::serve(listener, router).into_future());
+        let reachability =
+            Reachability::new(Metrics::new().expect("metrics"), Arc::new(|_: &str| {}));
+        reachability.follow("uid", Some(facts(admin)));
+        let first = timeout(Duration::from_secs(20), asks.recv()).await;
+        assert_eq!(first, Ok(Some(())));
+    }
+}
