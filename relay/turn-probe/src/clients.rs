@@ -2,7 +2,7 @@
 //! nobody probes. A port that is closed to one network, answers that do not get back to anybody, a
 //! listener that nobody finds any more.
 //!
-//! Relays tell cumulative counts; here they become what came in each [`BUCKET`] of the last hour.
+//! Relays tell cumulative counts; here they become what came in each five minutes of the last hour.
 //! Nothing is judged that few clients do, and nothing alone: it takes others of which it is known at
 //! the same time that they are well.
 

@@ -13,8 +13,8 @@ const BUCKETS: u64 = 3;
 /// How many challenges each of them has to have. A client whose answers are lost asks seven times; so
 /// these are some clients, again and again, and not one stranger who tries the door.
 const ENOUGH: u64 = 10;
-/// Hardly ever: in less than one of so many. Strangers are challenged everywhere, and clients come as
-/// often as that where a listener is well.
+/// Hardly ever: fewer than one of so many. Strangers who look for open relays are challenged too, so
+/// that not each challenge is followed by a client where all is well.
 const ONE_OF: u64 = 20;
 /// Until it is more than one of so many.
 const UNTIL_ONE_OF: u64 = 5;
