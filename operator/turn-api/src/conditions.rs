@@ -145,5 +145,11 @@ names! {
         ReportedUnreachable,
         /// Many datagrams are lost between a vantage and a relay.
         HighLoss,
+        /// A listener that clients came to steadily, and none any more.
+        ListenerFellSilent,
+        /// A listener whose clients are answered, and hardly ever come to an allocation.
+        ClientsGiveUp,
+        /// A network whose clients never come over UDP.
+        NetworkWithoutUDP,
     }
 }

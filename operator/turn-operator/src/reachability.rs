@@ -7,6 +7,7 @@
 //! enough: what was let in stays in until it is found out not to be reached.
 
 mod agents;
+mod clients;
 mod driver;
 mod facts;
 mod relay_client;

@@ -421,9 +421,9 @@ impl Client {
         let challenge = self.challenge.as_ref().filter(|_| operation != Operation::Binding);
         let username = self.config.credentials.username();
         let signature = challenge.map(|challenge| Signature { username, challenge });
-        let fingerprint = self.config.profile.fingerprint;
         let ticket = self.ticket.as_deref().unwrap_or_default();
-        let bytes = request::encode(&operation, ticket, id, signature.as_ref(), fingerprint);
+        let bytes =
+            request::encode(&operation, ticket, id, signature.as_ref(), &self.config.profile);
         let key = challenge.map(|challenge| challenge.key);
         let mut transaction = Transaction::new(id, operation, bytes, now, self.config.schedule());
         transaction.key = key;

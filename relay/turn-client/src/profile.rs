@@ -77,6 +77,9 @@ pub struct Profile {
     pub channel_use: ChannelUse,
     /// Whether requests carry a FINGERPRINT.
     pub fingerprint: bool,
+    /// Whether requests say in SOFTWARE that they are a prober's, so that our relays do not count them
+    /// among what clients do.
+    pub probe: bool,
 }
 
 impl Profile {
@@ -88,6 +91,7 @@ impl Profile {
         renewal: Duration::from_secs(240),
         channel_use: ChannelUse::OnFirstPayload,
         fingerprint: false,
+        probe: false,
     };
 
     /// Firefox.
@@ -98,6 +102,7 @@ impl Profile {
         renewal: Duration::from_secs(290),
         channel_use: ChannelUse::OnRequest,
         fingerprint: false,
+        probe: false,
     };
 
     /// RFC 8489 and RFC 8656 by the letter.
@@ -108,5 +113,6 @@ impl Profile {
         renewal: Duration::from_secs(240),
         channel_use: ChannelUse::OnRequest,
         fingerprint: true,
+        probe: false,
     };
 }

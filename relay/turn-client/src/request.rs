@@ -4,11 +4,11 @@ use turn_wire::{
     Class, MessageWriter, TransactionId,
     attribute::{
         Channel, Lifetime, MobilityTicket, Nonce, Realm, RelayPort, RequestedAddressFamily,
-        RequestedTransport, Username, XorPeerAddress,
+        RequestedTransport, Software, Username, XorPeerAddress,
     },
 };
 
-use crate::{Operation, credentials::Challenge};
+use crate::{Operation, Profile, credentials::Challenge};
 
 /// More than any request needs: user name, realm, nonce and ticket at their longest, and an address.
 const MAX_LEN: usize = 3_072;
@@ -25,12 +25,14 @@ pub(crate) fn encode(
     ticket: &[u8],
     id: TransactionId,
     signature: Option<&Signature<'_>>,
-    fingerprint: bool,
+    profile: &Profile,
 ) -> Vec<u8> {
     let mut bytes = vec![0; MAX_LEN];
     let writer = MessageWriter::new(&mut bytes, Class::Request, operation.method(), id);
-    let writer = sign(put_arguments(writer, operation, ticket), signature);
-    let writer = if fingerprint { writer.put_fingerprint() } else { writer };
+    let writer = put_arguments(writer, operation, ticket)
+        .put_some(profile.probe.then_some(Software::PROBE).as_ref());
+    let writer = sign(writer, signature);
+    let writer = if profile.fingerprint { writer.put_fingerprint() } else { writer };
     #[expect(clippy::expect_used, reason = "the parts are bounded, and their sum is below MAX_LEN")]
     let len = writer.finish().expect("a request is shorter than its buffer");
     bytes.truncate(len);
@@ -90,9 +92,10 @@ mod tests {
             peer: "[2001:db8::1]:1".parse().expect("an address"),
             channel: turn_wire::ChannelNumber::MIN,
         };
+        let profile = Profile { probe: true, ..Profile::RFC };
         for operation in [bind, Operation::Migrate { lifetime_seconds: Some(1) }] {
             let id = TransactionId([0; 12]);
-            let bytes = encode(&operation, &[4; 763], id, Some(&signature), true);
+            let bytes = encode(&operation, &[4; 763], id, Some(&signature), &profile);
             assert!(bytes.len() < MAX_LEN);
             assert!(turn_wire::Message::decode(&bytes).is_ok());
         }

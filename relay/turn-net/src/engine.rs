@@ -97,6 +97,7 @@ impl Engine {
         Snapshot {
             counters: self.server.counters().clone(),
             net: self.counters,
+            clients: self.client_counts(),
             allocations: self.server.allocations(),
             connections: self.connections.len(),
             associations: self.associations.len(),
@@ -161,10 +162,14 @@ impl Engine {
                 }
             }
             Verdict::Respond { len } => {
+                self.count_client(path, from.transport);
                 self.answer(path, from, len);
                 self.run_commands(None);
             }
-            Verdict::RespondFrom { len, server, client } => self.answer_from(server, client, len),
+            Verdict::RespondFrom { len, server, client } => {
+                self.count_client(path, from.transport);
+                self.answer_from(server, client, len);
+            }
             Verdict::Bind { connection, len } => self.bind(path, from, connection, len),
             Verdict::Opening => self.run_commands(Some((path, from))),
             Verdict::Moving => self.send_for(path),
@@ -332,6 +337,7 @@ impl Engine {
         if let Verdict::Respond { len } =
             self.server.handle_opened(now(), relayed, opened, &mut self.answer)
         {
+            self.count_client(path, from.transport);
             self.answer(path, from, len);
         }
     }

@@ -22,6 +22,7 @@
 //! ```
 
 mod bind;
+mod client_counts;
 mod client_path;
 mod client_stream;
 mod connection;
@@ -50,6 +51,7 @@ mod worker;
 mod workers;
 
 pub use bind::{BindError, BoundListeners, ListenerSpec, bind, is_local};
+pub use client_counts::{ClientCounts, Steps};
 pub use counters::NetCounters;
 pub use handshake_failure::HandshakeFailure;
 pub use identity::{Identity, IdentityError};

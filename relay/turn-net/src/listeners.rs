@@ -11,13 +11,17 @@ use mio::{
 };
 use turn_proto::{FiveTuple, Transport};
 
-use crate::{ListenerSpec, Protocol, bind::BoundListeners, engine::Engine, worker::Source};
+use crate::{
+    ListenerSpec, Protocol, bind::BoundListeners, client_counts::StepsOfListener, engine::Engine,
+    worker::Source,
+};
 
 /// A socket that clients send datagrams to.
 pub(crate) struct DatagramListener {
     pub(crate) socket: UdpSocket,
     pub(crate) local: SocketAddr,
     pub(crate) spec: ListenerSpec,
+    pub(crate) clients: StepsOfListener,
 }
 
 /// A socket that clients connect to.
@@ -25,6 +29,7 @@ pub(crate) struct StreamListener {
     pub(crate) socket: TcpListener,
     pub(crate) local: SocketAddr,
     pub(crate) spec: ListenerSpec,
+    pub(crate) clients: StepsOfListener,
 }
 
 impl StreamListener {
@@ -44,7 +49,12 @@ impl Engine {
             let entry = self.datagram_listeners.vacant_entry();
             let token = Source::Datagrams(entry.key()).token();
             self.registry.register(&mut socket, token, Interest::READABLE)?;
-            entry.insert(DatagramListener { socket, local, spec });
+            entry.insert(DatagramListener {
+                socket,
+                local,
+                spec,
+                clients: StepsOfListener::default(),
+            });
         }
         for (socket, spec) in bound.stream {
             let local = socket.local_addr()?;
@@ -52,7 +62,12 @@ impl Engine {
             let entry = self.stream_listeners.vacant_entry();
             let token = Source::Listener(entry.key()).token();
             self.registry.register(&mut socket, token, Interest::READABLE)?;
-            entry.insert(StreamListener { socket, local, spec });
+            entry.insert(StreamListener {
+                socket,
+                local,
+                spec,
+                clients: StepsOfListener::default(),
+            });
         }
         Ok(())
     }

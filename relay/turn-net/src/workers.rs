@@ -11,7 +11,7 @@ use mio::{Poll, Waker};
 use turn_proto::{Counters, Ledger, Shard};
 
 use crate::{
-    BoundListeners, ListenerSpec, NetCounters, Terms,
+    BoundListeners, ClientCounts, ListenerSpec, NetCounters, Terms,
     handover::{Desk, Handover, Mailbox},
     worker::{Control, WAKER, Worker},
 };
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub counters: Counters,
     /// What the sockets have met.
     pub net: NetCounters,
+    /// What clients have come to at each listener.
+    pub clients: ClientCounts,
     /// Allocations now.
     pub allocations: usize,
     /// Clients' connections now.
@@ -127,6 +129,7 @@ impl Workers {
             let one = answer.recv_timeout(ANSWER_TIMEOUT).map_err(|_| WorkerLost(index))?;
             sum.counters.merge(&one.counters);
             sum.net.merge(&one.net);
+            sum.clients.merge(one.clients);
             sum.allocations += one.allocations;
             sum.connections += one.connections;
             sum.associations += one.associations;

@@ -85,9 +85,9 @@ pub struct Exchange {
     release_until: Option<Instant>,
 }
 
-/// What a prober's clients are like: quick to ask again, and with a FINGERPRINT, so that the server
-/// has to answer with one.
-const PROFILE: Profile = Profile { fingerprint: true, ..Profile::NICER };
+/// What a prober's clients are like: quick to ask again, with a FINGERPRINT, so that the server has to
+/// answer with one, and known as a prober's from the first request on.
+const PROFILE: Profile = Profile { fingerprint: true, probe: true, ..Profile::NICER };
 
 fn client(target: &Target, credentials: &Credentials, seed: [u8; 32]) -> Client {
     Client::new(Config {

@@ -12,6 +12,7 @@
 //! runs it over sockets is [`echo`].
 
 pub mod agent;
+pub mod clients;
 pub mod diagnosis;
 mod exchange;
 mod failure;

@@ -11,6 +11,12 @@ pub enum SignKind {
     HighLoss,
     /// A visitor's browser does not reach a URL of the fleet.
     ReportedUnreachable,
+    /// A listener that clients came to steadily, and none any more.
+    ListenerFellSilent,
+    /// A listener whose clients are answered, and hardly ever come to an allocation.
+    ClientsGiveUp,
+    /// A network whose clients never come over UDP.
+    NetworkWithoutUDP,
 }
 
 /// A sign that something is amiss.
@@ -25,7 +31,13 @@ pub struct Sign {
 
 impl SignKind {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::HighLoss, Self::ReportedUnreachable];
+    pub const ALL: &[Self] = &[
+        Self::HighLoss,
+        Self::ReportedUnreachable,
+        Self::ListenerFellSilent,
+        Self::ClientsGiveUp,
+        Self::NetworkWithoutUDP,
+    ];
 
     /// Its name, as it stands in conditions.
     #[must_use]
@@ -33,6 +45,9 @@ impl SignKind {
         match self {
             Self::HighLoss => "HighLoss",
             Self::ReportedUnreachable => "ReportedUnreachable",
+            Self::ListenerFellSilent => "ListenerFellSilent",
+            Self::ClientsGiveUp => "ClientsGiveUp",
+            Self::NetworkWithoutUDP => "NetworkWithoutUDP",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A fleet under observation: its plan, what was seen, and what follows for each relay. Pure: times
 //! and observations go in, orders and verdicts come out.
 
+mod clients;
 mod seen;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 
 use self::seen::{Seen, Times, Vote};
 use crate::{
+    clients::Clients,
     diagnosis::{self, Elsewhere, Finding, Reason, wire},
     judgement::{Begun, Judgement, SILENCE, Word},
     loss::Losses,
@@ -139,6 +141,7 @@ pub struct Survey {
     told: BTreeMap<Subject, (Finding, Instant)>,
     losses: Losses,
     visits: Visits,
+    clients: Clients,
     /// What was found of each relay last.
     before: BTreeMap<Arc<str>, RelayVerdict>,
 }
@@ -158,6 +161,7 @@ impl Survey {
             told: BTreeMap::new(),
             losses: Losses::default(),
             visits: Visits::default(),
+            clients: Clients::default(),
             before: BTreeMap::new(),
             fleet,
         };
@@ -181,6 +185,7 @@ impl Survey {
         self.judgement.retain(&by, &names);
         self.losses.retain(&by, &names);
         self.visits.retain(&by, &names);
+        self.clients.retain(&names);
         self.admitted.retain(|name| names.contains(name));
         self.full.retain(|name, _| names.contains(name));
         self.first_seen.retain(|name, _| names.contains(name));
@@ -308,6 +313,7 @@ impl Survey {
             verdict.relays.insert(Arc::clone(&relay.name), of_relay);
         }
         verdict.suspicion = self.suspicion(&verdict, &seen);
+        self.review_clients(now);
         verdict.signs = self.signs(&verdict, now);
         if self.fleet.fail_open && verdict.suspicion.is_none() {
             self.hold(&mut verdict, &times, now);
@@ -575,6 +581,7 @@ impl Survey {
         let reached = |subject: &Subject| verdict.of(subject)?.reached;
         let mut signs = self.visits.signs(now, reached);
         signs.extend(self.losses.signs());
+        signs.extend(self.clients.signs());
         signs.sort();
         signs.dedup();
         signs

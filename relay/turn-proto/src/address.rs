@@ -16,6 +16,7 @@ pub struct RelayedAddr(pub SocketAddr);
 
 /// The transport between client and server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum Transport {
     /// Datagrams.
     Udp,
@@ -28,6 +29,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Each of them, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls];
+
     /// Whether messages are framed in a stream of bytes, and ChannelData is padded
     /// (RFC 8656, section 12.5).
     #[must_use]

@@ -54,6 +54,8 @@ pub(crate) struct Allocation {
     /// Of the Allocate: the same once more is a retransmission.
     pub(crate) transaction: TransactionId,
     pub(crate) fingerprint: bool,
+    /// Whether the Allocate said that a prober sent it.
+    pub(crate) is_probers: bool,
     /// What the success to the Allocate said.
     pub(crate) granted_seconds: u32,
     pub(crate) relayed: RelayedAddresses,

@@ -112,6 +112,23 @@ reasons! {
     }
 }
 
+reasons! {
+    /// What a client has come to on its way to an allocation. Counted of clients alone, not of probers;
+    /// what comes before a credential is proved may come from anybody.
+    ClientStep {
+        /// A Binding was answered.
+        Binding = "binding",
+        /// An Allocate without credentials was answered with 401: each client begins so.
+        Challenged = "challenged",
+        /// An Allocate with credentials was answered with 401.
+        WrongCredentials = "wrong_credentials",
+        /// The client has proved its credentials, and its Allocate was refused for another reason.
+        Refused = "refused",
+        /// An allocation was made.
+        Allocated = "allocated",
+    }
+}
+
 /// Datagrams and their payload bytes that were relayed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -217,6 +234,9 @@ mod tests {
         }
         for (index, reason) in EndReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
+        }
+        for (index, step) in ClientStep::ALL.into_iter().enumerate() {
+            assert_eq!(step as usize, index);
         }
     }
 }

@@ -17,6 +17,7 @@ use turn_auth::Authenticated;
 use crate::{
     Limits, Refusal, RelayAddress,
     meter::Meters,
+    networks::{ClientNetworks, Networks},
     peer_connection::PeerConnections,
     port_allocator::{Parity, PortAllocator, PortRange},
     probe_user::{self, MAX_ALLOCATIONS_PER_USER, is_probe},
@@ -41,6 +42,7 @@ pub struct Ledger {
     meters: Meters,
     peer_connections: PeerConnections,
     tickets: Tickets,
+    networks: Mutex<Networks>,
 }
 
 /// Which ports of an address are live relayed addresses: a port of UDP is not one of TCP.
@@ -134,6 +136,7 @@ impl Ledger {
             meters: Meters::default(),
             peer_connections: PeerConnections::new(FixedState::with_seed(seed)),
             tickets: Tickets::new(FixedState::with_seed(seed)),
+            networks: Mutex::default(),
         }
     }
 
@@ -159,6 +162,17 @@ impl Ledger {
     #[must_use]
     pub fn free_ports(&self) -> usize {
         self.books().ports.iter().map(PortAllocator::free).sum()
+    }
+
+    /// From which networks clients have allocated.
+    #[must_use]
+    pub fn client_networks(&self) -> ClientNetworks {
+        self.networks().counted()
+    }
+
+    pub(crate) fn networks(&self) -> MutexGuard<'_, Networks> {
+        // As with the books.
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Charges a user with one allocation; with a reservation too, if one comes with it.

@@ -14,8 +14,8 @@ use turn_auth::UnixSeconds;
 use turn_wire::{Kind, attribute::Family};
 
 use crate::{
-    AllocationId, ClientAddr, ConnectionEnd, Counters, DropReason, EndReason, FiveTuple, Ledger,
-    PeerAddr, PeerConnectionId, RelayedAddr, RelayedId, Settings,
+    AllocationId, ClientAddr, ClientStep, ConnectionEnd, Counters, DropReason, EndReason,
+    FiveTuple, Ledger, PeerAddr, PeerConnectionId, RelayedAddr, RelayedId, Settings,
     allocation::Allocations,
     connecting::Connecting,
     mobility::Move,
@@ -200,6 +200,8 @@ pub struct Server {
     /// Allocations that are wanted here, and which shards have them.
     pub(crate) moves: VecDeque<(usize, Move)>,
     pub(crate) counters: Counters,
+    /// How far a client has come by the request that was answered last.
+    pub(crate) client_step: Option<ClientStep>,
     pub(crate) draining: bool,
 }
 
@@ -228,6 +230,7 @@ impl Server {
             commands: VecDeque::new(),
             moves: VecDeque::new(),
             counters: Counters::default(),
+            client_step: None,
             draining: false,
             hasher,
             rng,

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use turn_net::{Snapshot, WorkerLost};
 
-use crate::{Relay, Status, metrics, probing, reload::ReloadCounts};
+use crate::{Relay, Status, clients::clients as counted, metrics, probing, reload::ReloadCounts};
 
 /// What the pages are made of.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Serves `/livez`, `/readyz`, `/metrics`, `/status` and `/probe` until it is stopped.
+/// Serves `/livez`, `/readyz`, `/metrics`, `/status`, `/clients` and `/probe` until it is stopped.
 ///
 /// # Errors
 /// When the port breaks.
@@ -43,6 +43,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/clients", get(clients))
         .with_state(admin)
         .merge(orders);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
@@ -90,6 +91,15 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 async fn status(State(admin): State<Admin>) -> Response {
     match snapshot(&admin.relay).await {
         Ok(snapshot) => Json(Status::of(&admin.relay, &snapshot)).into_response(),
+        Err(response) => response,
+    }
+}
+
+async fn clients(State(admin): State<Admin>) -> Response {
+    match snapshot(&admin.relay).await {
+        Ok(snapshot) => {
+            Json(counted(&snapshot.clients, &admin.relay.client_networks())).into_response()
+        }
         Err(response) => response,
     }
 }

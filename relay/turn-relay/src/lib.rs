@@ -6,6 +6,7 @@
 
 pub mod admin;
 mod certificate;
+mod clients;
 pub mod drain;
 pub mod log;
 mod metrics;

@@ -5,7 +5,7 @@ use prometheus::{
     Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, core::Collector,
 };
 use turn_net::{HandshakeFailure, Snapshot};
-use turn_proto::{ConnectionEnd, Counters, DropReason, EndReason, Refusal};
+use turn_proto::{ClientStep, ConnectionEnd, Counters, DropReason, EndReason, Refusal};
 
 use crate::{
     Relay,
@@ -49,6 +49,7 @@ pub(crate) fn render(
         EndReason::ALL.map(EndReason::label).into_iter().zip(counters.ended),
     )?;
     page.counter("turn_requests_succeeded_total", "Requests that succeeded", counters.succeeded)?;
+    clients(&page, relay, snapshot)?;
     page.counters(
         "turn_requests_refused_total",
         "Requests answered with an error",
@@ -103,6 +104,31 @@ pub(crate) fn render(
         [("applied", reloads.applied), ("refused", reloads.refused())],
     )?;
     page.text()
+}
+
+/// How far clients have come, probers excepted. Their networks are no label: there are too many.
+fn clients(page: &Page, relay: &Relay, snapshot: &Snapshot) -> Result<(), prometheus::Error> {
+    let name = "turn_client_requests_total";
+    let help = "Requests by which clients, not probers, came a step towards an allocation";
+    let counters = IntCounterVec::new(Opts::new(name, help), &["listener", "transport", "step"])?;
+    for ((listener, over), steps) in &snapshot.clients.0 {
+        let over = over.to_string();
+        for (step, count) in ClientStep::ALL.into_iter().zip(steps) {
+            counters.with_label_values(&[listener.as_str(), &over, step.label()]).inc_by(*count);
+        }
+    }
+    page.add(counters)?;
+    let networks = relay.client_networks();
+    page.gauge(
+        "turn_client_networks",
+        "Networks of clients that are counted apart",
+        count(networks.named.len()),
+    )?;
+    page.counter(
+        "turn_client_allocations_of_other_networks_total",
+        "Allocations of clients from networks for which there was no room to be counted apart",
+        networks.other.iter().sum(),
+    )
 }
 
 /// What TCP relaying has done (RFC 6062).

@@ -14,7 +14,7 @@ use turn_net::{
     BindError, Identity, ListenerSpec, Snapshot, Terms, WorkerLost, Workers, bind, is_local,
 };
 use turn_probe::{Credentials, CredentialsError, Target, Transport, Trust};
-use turn_proto::{Ledger, PortRange, RelayAddress};
+use turn_proto::{ClientNetworks, Ledger, PortRange, RelayAddress};
 
 use crate::{
     CertificateError, SecretError, certificate,
@@ -238,6 +238,12 @@ impl Relay {
     #[must_use]
     pub fn free_ports(&self) -> usize {
         self.ledger.free_ports()
+    }
+
+    /// From which networks clients have allocated.
+    #[must_use]
+    pub fn client_networks(&self) -> ClientNetworks {
+        self.ledger.client_networks()
     }
 
     /// How many connections to peers there are: being made, waiting for their clients, and bound.

@@ -282,6 +282,13 @@ numbers! {
     RelayPort(u16) = RELAY_PORT;
 }
 
+impl Software<'_> {
+    /// What our probers say that they run: what they do is not counted among what clients do. They
+    /// have to say it from the first request on, which carries no name yet. Who lies about it is left
+    /// out of the counts, and gains nothing.
+    pub const PROBE: Software<'static> = Software(b"turnpike-probe");
+}
+
 impl RequestedTransport {
     /// UDP.
     pub const UDP: Self = Self(17);

@@ -17,7 +17,7 @@ use turn_probe::{
     visit::{Taken, Visit, VisitRefused},
 };
 
-use super::{driver, facts::Facts, relay_client::RelayClient};
+use super::{clients, driver, facts::Facts, relay_client::RelayClient};
 use crate::metrics::Metrics;
 
 /// When an agent asks again, at the soonest and at the latest: a new relay should not wait for it.
@@ -41,7 +41,7 @@ struct Inner {
 
 struct Observed {
     fleet: Arc<ObservedFleet>,
-    _driver: AbortOnDropHandle<()>,
+    _driver: AbortOnDropHandle<((), ())>,
 }
 
 /// A fleet that is observed.
@@ -126,7 +126,9 @@ impl Reachability {
             metrics: metrics.clone(),
             on_change: Arc::clone(on_change),
         };
-        let driver = tokio::spawn(driver::drive(Arc::clone(&fleet), shell));
+        let watch = clients::watch(Arc::clone(&fleet), client.clone());
+        let drive = driver::drive(Arc::clone(&fleet), shell);
+        let driver = tokio::spawn(async { tokio::join!(drive, watch) });
         Observed { fleet, _driver: AbortOnDropHandle::new(driver) }
     }
 

@@ -1,3 +1,5 @@
+mod clients;
+
 use std::net::IpAddr;
 
 use super::*;
@@ -60,21 +62,26 @@ impl Scene {
     /// `closed_below` are closed.
     fn pass(&mut self, seconds: u64, closed_below: u32, world: &World<'_>) -> Verdict {
         for _ in 0..seconds * 4 {
-            self.now += Duration::from_millis(250);
-            for vantage in self.fleet.vantages.clone() {
-                for order in self.survey.due(&vantage.name, self.now) {
-                    let observation = observe(&order, closed_below, world);
-                    let Order { vantage, subject, round, .. } = order;
-                    let taken =
-                        self.survey.record(&vantage, &subject, round, &observation, self.now);
-                    assert_eq!(taken, Ok(()), "{observation:?}");
-                }
-            }
-            let were = self.survey.admitted.clone();
-            self.survey.judge(self.now);
-            self.let_out.extend(were.difference(&self.survey.admitted).cloned());
+            self.step(closed_below, world);
         }
         self.survey.judge(self.now)
+    }
+
+    /// A quarter of a second.
+    fn step(&mut self, closed_below: u32, world: &World<'_>) -> Verdict {
+        self.now += Duration::from_millis(250);
+        for vantage in self.fleet.vantages.clone() {
+            for order in self.survey.due(&vantage.name, self.now) {
+                let observation = observe(&order, closed_below, world);
+                let Order { vantage, subject, round, .. } = order;
+                let taken = self.survey.record(&vantage, &subject, round, &observation, self.now);
+                assert_eq!(taken, Ok(()), "{observation:?}");
+            }
+        }
+        let were = self.survey.admitted.clone();
+        let verdict = self.survey.judge(self.now);
+        self.let_out.extend(were.difference(&self.survey.admitted).cloned());
+        verdict
     }
 }
 

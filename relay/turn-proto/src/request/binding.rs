@@ -9,7 +9,8 @@ use turn_wire::{
 };
 
 use crate::{
-    ClientAddr, FiveTuple, Refusal, Server, Verdict,
+    ClientAddr, ClientStep, FiveTuple, Refusal, Server, Verdict,
+    client_step::of_client,
     discovery::Corner,
     reply::{Reply, Request},
 };
@@ -44,6 +45,7 @@ impl Server {
         }
         let Some(corner) = corner else {
             self.counters.succeeded += 1;
+            self.client_step = of_client(ClientStep::Binding, message);
             let len = reply
                 .success(request, &None, |writer| writer.put(&XorMappedAddress(from.client.0)));
             return Verdict::Respond { len };
@@ -51,6 +53,7 @@ impl Server {
         match wish(message) {
             Ok(wish) => {
                 self.counters.succeeded += 1;
+                self.client_step = of_client(ClientStep::Binding, message);
                 answer_from(corner, &wish, from, request, reply)
             }
             Err(refusal) => {

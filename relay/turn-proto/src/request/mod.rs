@@ -22,10 +22,11 @@ use turn_wire::{
 };
 
 use crate::{
-    AllocationId, DropReason, FiveTuple, Now, PeerConnectionId, Refusal, Server, Transport,
-    Verdict,
+    AllocationId, ClientStep, DropReason, FiveTuple, Now, PeerConnectionId, Refusal, Server,
+    Transport, Verdict,
     allocation::Allocation,
     authenticate::{Proof, authenticate},
+    client_step::{of_challenge, of_client},
     probe_user::is_probe,
     reply::{Reply, Request, Signer},
 };
@@ -139,6 +140,7 @@ impl Server {
         reply: &mut Reply<'_>,
     ) -> usize {
         self.counters.refused(refusal);
+        self.client_step = of_challenge(from, message, refusal);
         let request = Request::of(message);
         let credentials = &self.settings.credentials;
         if refusal == Refusal::BadRequest {
@@ -196,6 +198,9 @@ impl Server {
         reply: &mut Reply<'_>,
     ) -> usize {
         self.counters.refused(refusal);
+        if signed.request.method == Method::ALLOCATE && !is_probe(&signed.proof.client) {
+            self.client_step = of_client(ClientStep::Refused, signed.message);
+        }
         if refusal == Refusal::UnknownAttribute {
             let unknown = unknown(signed.message);
             return reply.unknown_attributes(signed.request, &signed.signer, unknown);
@@ -244,7 +249,7 @@ impl Server {
 /// Whether a request is nothing that a client begins with, so that only somebody sends it who wants a
 /// large answer sent to somebody else. What clients do not sign is an Allocate that says what to
 /// relay; and nobody forges the source of a stream.
-fn is_no_clients(from: &FiveTuple, message: &Message<'_>) -> bool {
+pub(crate) fn is_no_clients(from: &FiveTuple, message: &Message<'_>) -> bool {
     let begins = message.method() == Method::ALLOCATE && message.has::<RequestedTransport>();
     let is_signed = message.has_integrity() || message.has_integrity_sha256();
     let is_clients = begins || is_signed || from.transport != Transport::Udp;

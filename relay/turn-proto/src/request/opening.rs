@@ -53,10 +53,12 @@ impl Server {
             let len = success(allocation, request, &signer, &mut reply);
             self.counters.allocated += 1;
             self.counters.succeeded += 1;
+            self.count_allocated(now.instant, id);
             self.arm(id, expires_at);
             return Verdict::Respond { len };
         }
         let refusal = Refusal::InsufficientCapacity;
+        self.count_not_opened(id);
         self.end(id, EndReason::NotOpened);
         self.counters.refused(refusal);
         Verdict::Respond { len: reply.refuse(request, refusal, &signer) }

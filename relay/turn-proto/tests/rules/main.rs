@@ -3,6 +3,7 @@
 
 mod allocate;
 mod authentication;
+mod client_step;
 mod conformance;
 mod data;
 mod discovery;

@@ -3,6 +3,7 @@
 
 mod caller;
 mod certificates;
+mod clients;
 mod configuration;
 mod dtls;
 mod garbage;

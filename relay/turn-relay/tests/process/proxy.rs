@@ -15,7 +15,7 @@ use crate::{
 const MISSING: &str = "turn_socket_events_total{event=\"proxy_header_missing\"}";
 
 /// A relay whose listener of a protocol takes headers from these sources.
-fn relay_behind(protocol: &str, sources: &str, more: &str) -> (Relay, u16) {
+pub(crate) fn relay_behind(protocol: &str, sources: &str, more: &str) -> (Relay, u16) {
     let port = free_port();
     let relay = Relay::start_with(|files| {
         files.listeners.push(format!(
@@ -46,7 +46,7 @@ fn address(text: &str) -> SocketAddr {
 }
 
 /// Connects as a load balancer does for a client.
-fn balanced(relay: &Relay, port: u16, client: &str) -> TcpStream {
+pub(crate) fn balanced(relay: &Relay, port: u16, client: &str) -> TcpStream {
     let mut stream = connect(relay.at(port));
     let header = header(1, address(client), address("198.51.100.1:443"));
     // In two pieces, as TCP may have it.

@@ -134,6 +134,9 @@ const fn of_sign(kind: SignKind) -> Reason {
     match kind {
         SignKind::HighLoss => Reason::HighLoss,
         SignKind::ReportedUnreachable => Reason::ReportedUnreachable,
+        SignKind::ListenerFellSilent => Reason::ListenerFellSilent,
+        SignKind::ClientsGiveUp => Reason::ClientsGiveUp,
+        SignKind::NetworkWithoutUDP => Reason::NetworkWithoutUDP,
     }
 }
 

@@ -195,6 +195,17 @@ fn what_takes_no_relay_out_is_told_all_the_same() {
 }
 
 #[test]
+fn each_sign_degrades_the_fleet_by_its_name_and_nothing_else() {
+    for kind in SignKind::ALL.iter().copied() {
+        let mut verdict = verdict(of_relay(true, [None, None]));
+        verdict.signs = vec![Sign { kind, says: "look at it".to_owned() }];
+        let status = status_of(&turn_server("{}"), &observed(verdict, true));
+        check(&status, ConditionType::Degraded, &format!("True {kind}"), "look at it");
+        check(&status, ConditionType::Ready, "True Ok", "");
+    }
+}
+
+#[test]
 fn nobody_tries_where_the_gate_is_off() {
     let observed = Observed { reachability: None, ..observed(Verdict::default(), true) };
     let status = status_of(&turn_server("{reachability: {gate: Disabled}}"), &observed);
