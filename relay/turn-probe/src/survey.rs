@@ -3,6 +3,9 @@
 
 mod clients;
 mod seen;
+mod times;
+mod verdict;
+mod vote;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,10 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::seen::{Seen, Times, Vote};
+pub use self::verdict::{RelayVerdict, SubjectVerdict, Suspicion, Verdict};
+use self::{seen::Seen, times::Times};
 use crate::{
     clients::Clients,
-    diagnosis::{self, Elsewhere, Finding, Reason, wire},
+    diagnosis::{self, Elsewhere, Finding, wire},
     judgement::{Begun, Judgement, SILENCE, Word},
     loss::Losses,
     observation::{Fault, Observation},
@@ -57,60 +61,6 @@ pub struct Fleet {
     pub admitted: BTreeSet<Arc<str>>,
     /// The relays whose clock is known to be another one.
     pub skewed: BTreeSet<Arc<str>>,
-}
-
-/// What is known of a fleet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// Of each relay.
-    pub relays: BTreeMap<Arc<str>, RelayVerdict>,
-    /// The vantages that reach nothing over UDP, over TCP or of the relay ports, while others do: what
-    /// they say of that is not counted.
-    pub broken: Vec<Arc<str>>,
-    /// Whether every relay turned unreachable, so that whoever probes is the suspect; and whether
-    /// nothing at all was answered.
-    pub suspicion: Option<Suspicion>,
-    /// What is amiss although it takes no relay out, each once and in order.
-    pub signs: Vec<Sign>,
-}
-
-/// Why whoever probes is the suspect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suspicion {
-    /// Nothing is answered at all, from nowhere.
-    NothingAnswers,
-    /// No relay is wholly reached, and some things are answered.
-    NoneIsWhole,
-}
-
-/// What is known of a relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RelayVerdict {
-    /// Whether all of it is reached; none as long as nobody knows.
-    pub reached: Option<bool>,
-    /// Whether clients may be sent to it.
-    pub admitted: bool,
-    /// What is wrong with it, the worst first.
-    pub finding: Option<Finding>,
-    /// Whether it has no room for more clients.
-    pub full: bool,
-    /// Of each listener at each address.
-    pub subjects: Vec<SubjectVerdict>,
-}
-
-/// What is known of a listener at an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SubjectVerdict {
-    /// Which one.
-    pub subject: Subject,
-    /// Whether it is reached, and the relay ports behind it.
-    pub reached: Option<bool>,
-    /// What is wrong with it.
-    pub finding: Option<Finding>,
-    /// Who reaches it.
-    pub reached_from: Vec<Arc<str>>,
-    /// Who does not.
-    pub not_reached_from: Vec<Arc<str>>,
 }
 
 /// An answer that nobody asked for, or that cannot be.
@@ -484,67 +434,6 @@ impl Survey {
         before.subjects.iter().find(|one| one.subject == *subject && one.reached == Some(false))
     }
 
-    /// Counts what the vantages say. Who shares the relay's node goes through no firewall in front of
-    /// it: its good word counts only where there is no other, and its bad one never (a node need not
-    /// reach itself through its public address). And where a relay that is itself not reached speaks
-    /// against another, and somebody else for it, what closes the first is what it sees.
-    fn vote(&self, relay: &Relay, words: Vec<Word>, sense: Sense, seen: &Seen) -> Vote {
-        let is_broken_by_news = words.iter().any(|word| seen.is_broken_by_news(word, sense));
-        let words = words
-            .into_iter()
-            .filter(|word| word.reached.is_some() && !seen.is_broken(&word.vantage, sense));
-        let (beside, mut others): (Vec<_>, Vec<_>) =
-            words.partition(|word| self.shares_node(&word.vantage, relay));
-        let is_unreached = |name: &Arc<str>| seen.unreached.contains(name);
-        let is_denied = |word: &Word| word.reached == Some(false) && is_unreached(&word.vantage);
-        let denied = others.iter().filter(|word| is_denied(word));
-        let since = denied.filter_map(|word| word.failing_since).min();
-        // Who has said nothing since then vouches for nothing.
-        let is_reached = others.iter().any(|word| {
-            !is_unreached(&word.vantage) && word.reached_at.is_some() && word.reached_at >= since
-        });
-        if is_reached {
-            others.retain(|word| !is_denied(word));
-        }
-        let (doubtful, others): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|word| seen.doubts(word, sense));
-        let needed = self.fleet.min_vantages.min(others.len()).max(1);
-        let only_beside = others.is_empty() && doubtful.is_empty();
-        let (good, bad): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|word| word.reached == Some(true));
-        let mut for_it: Vec<_> = good.iter().map(|word| Arc::clone(&word.vantage)).collect();
-        let reached = if bad.len() >= needed {
-            Some(false)
-        } else if good.len() >= needed {
-            Some(true)
-        } else {
-            beside.iter().any(|word| only_beside && word.reached == Some(true)).then_some(true)
-        };
-        let (good_beside, bad_beside): (Vec<_>, Vec<_>) =
-            beside.into_iter().partition(|word| word.reached == Some(true));
-        let is_no_proof = only_beside && good_beside.is_empty();
-        let lost = bad_beside.into_iter().filter(|word| is_no_proof && word.is_lost_on_the_way());
-        let only_beside = lost.map(|word| word.vantage).collect();
-        for_it.extend(good_beside.into_iter().map(|word| word.vantage));
-        let fault = bad.iter().filter_map(|word| word.fault).max();
-        let reached_at = good.iter().filter_map(|word| word.reached_at).max();
-        let failing_since = bad.iter().filter_map(|word| word.failing_since).min();
-        let is_proved = bad.iter().any(|word| word.is_proved);
-        let is_in_doubt = !doubtful.is_empty() || is_broken_by_news;
-        let against = bad.into_iter().chain(doubtful).map(|word| word.vantage).collect();
-        Vote {
-            reached,
-            fault,
-            reached_at,
-            failing_since,
-            is_proved,
-            for_it,
-            against,
-            is_in_doubt,
-            only_beside,
-        }
-    }
-
     fn of_listener(&self, subject: &Subject, fault: Fault, seen: &Seen) -> Finding {
         let Subject { relay, address, transport, port, .. } = subject;
         let skewed = self.fleet.skewed.contains(relay);
@@ -620,28 +509,6 @@ impl Survey {
             }
             relay.admitted = self.admitted.contains(name);
         }
-    }
-}
-
-impl Verdict {
-    /// The worst finding of the relays of which this is known.
-    #[must_use]
-    pub fn worst(&self, reached: Option<bool>) -> Option<&Finding> {
-        let relays = self.relays.values().filter(|relay| relay.reached == reached);
-        relays.filter_map(|relay| relay.finding.as_ref()).min_by_key(|finding| finding.reason)
-    }
-
-    /// Of a listener at an address.
-    #[must_use]
-    pub fn of(&self, subject: &Subject) -> Option<&SubjectVerdict> {
-        let relay = self.relays.get(&subject.relay)?;
-        relay.subjects.iter().find(|one| one.subject == *subject)
-    }
-
-    /// The reason of a relay's finding.
-    #[must_use]
-    pub fn reason(&self, relay: &str) -> Option<Reason> {
-        self.relays.get(relay)?.finding.as_ref().map(|finding| finding.reason)
     }
 }
 

@@ -3,10 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Instant,
 };
 
-use crate::{Transport, judgement::Word, observation::Fault, plan::Subject, sense::Sense};
+use crate::{judgement::Word, plan::Subject, sense::Sense};
 
 /// What all vantages see, over all relays.
 #[derive(Debug, Default)]
@@ -23,42 +22,6 @@ pub(super) struct Seen {
     pub(super) unreached: BTreeSet<Arc<str>>,
     /// Whether a relay is so new that not all have tried it.
     pub(super) is_settling: bool,
-}
-
-/// When things were reached, and since when they are not.
-#[derive(Debug, Default)]
-pub(super) struct Times {
-    pub(super) failing_since: BTreeMap<Subject, Instant>,
-    /// What somebody does not reach who has reached others since.
-    proved: BTreeSet<Subject>,
-    /// By the listener's name and transport: when it was reached last, at which relay.
-    reached_at: BTreeMap<(Arc<str>, Transport), BTreeMap<Arc<str>, Instant>>,
-}
-
-impl Times {
-    pub(super) fn note(&mut self, subject: &Subject, listener: &Vote, range: &Vote) {
-        let both = [listener, range];
-        if let Some(since) = both.iter().filter_map(|vote| vote.failing_since).min() {
-            self.failing_since.insert(subject.clone(), since);
-        }
-        if both.iter().any(|vote| vote.is_proved) {
-            self.proved.insert(subject.clone());
-        }
-        if let (Some(listener), Some(range)) = (listener.reached_at, range.reached_at) {
-            let key = (Arc::clone(&subject.listener), subject.transport);
-            let relays = self.reached_at.entry(key).or_default();
-            relays.insert(Arc::clone(&subject.relay), listener.min(range));
-        }
-    }
-
-    /// Whether the same listener was reached at another relay, since this one is not; or others were by
-    /// who does not reach this one.
-    pub(super) fn is_told_apart(&self, subject: &Subject, since: Instant) -> bool {
-        let key = (Arc::clone(&subject.listener), subject.transport);
-        let mut relays = self.reached_at.get(&key).into_iter().flatten();
-        self.proved.contains(subject)
-            || relays.any(|(relay, at)| *relay != subject.relay && *at >= since)
-    }
 }
 
 /// What one vantage sees.
@@ -127,20 +90,4 @@ impl Seen {
             && !word.is_proved
             && self.view(&word.vantage, sense).is_some_and(is_open)
     }
-}
-
-/// What the vantages say together.
-pub(super) struct Vote {
-    pub(super) reached: Option<bool>,
-    /// What the worst of those sees that do not reach it.
-    pub(super) fault: Option<Fault>,
-    pub(super) reached_at: Option<Instant>,
-    pub(super) failing_since: Option<Instant>,
-    pub(super) is_proved: bool,
-    pub(super) for_it: Vec<Arc<str>>,
-    pub(super) against: Vec<Arc<str>>,
-    /// Whether somebody does not reach it who may be at fault itself.
-    pub(super) is_in_doubt: bool,
-    /// Who shares the node and does not reach it, where nobody else has tried.
-    pub(super) only_beside: Vec<Arc<str>>,
 }

@@ -3,7 +3,7 @@ mod clients;
 use std::net::IpAddr;
 
 use super::*;
-use crate::{Transport, observation::PortSeen, plan::VantageKind};
+use crate::{Transport, diagnosis::Reason, observation::PortSeen, plan::VantageKind};
 
 /// What each vantage would see of each relay, now.
 type World<'a> = dyn Fn(&str, &str, Transport) -> Option<Fault> + 'a;
