@@ -68,6 +68,8 @@ pub struct Relay {
     pub name: Arc<str>,
     /// The node that it runs on.
     pub node: String,
+    /// The region of the fleet that it belongs to.
+    pub region: Arc<str>,
     /// Where clients are told that it is.
     pub addresses: Vec<IpAddr>,
 }
@@ -156,8 +158,9 @@ impl Plan {
         for vantage in vantages {
             wanted.entry(Arc::clone(&vantage.name)).or_default();
         }
+        let regions = relays.iter().map(|relay| (&*relay.name, &*relay.region)).collect();
         for relay in relays {
-            for vantage in probers(relay, vantages) {
+            for vantage in probers(relay, &regions, vantages) {
                 let wanted = wanted.entry(Arc::clone(&vantage.name)).or_default();
                 wanted.extend(subjects(relay, listeners));
             }
@@ -292,15 +295,26 @@ impl Plan {
 }
 
 /// Who probes a relay: all that are no relays. Nobody probes itself; of the relays on other nodes a few
-/// do, always the same while the fleet is the same.
-fn probers<'a>(relay: &Relay, all: &'a [Vantage]) -> impl Iterator<Item = &'a Vantage> + use<'a> {
+/// do, always the same while the fleet is the same: where there are several regions, one of another
+/// region and one of its own.
+fn probers<'a>(
+    relay: &Relay,
+    regions: &BTreeMap<&str, &str>,
+    all: &'a [Vantage],
+) -> impl Iterator<Item = &'a Vantage> + use<'a> {
     let is_elsewhere = |vantage: &&Vantage| {
         vantage.kind == VantageKind::Relay && vantage.node.as_deref() != Some(&*relay.node)
     };
     let weight = |vantage: &'a Vantage| (hash(&(&vantage.name, &relay.name)), vantage);
     let mut elsewhere: Vec<_> = all.iter().filter(is_elsewhere).map(weight).collect();
     elsewhere.sort_unstable_by_key(|(weight, _)| *weight);
-    let elsewhere = elsewhere.into_iter().take(RELAYS_PER_RELAY).map(|(_, vantage)| vantage);
+    let is_neighbour = |(_, vantage): &(u64, &Vantage)| {
+        regions.get(&*vantage.name) == Some(&&*relay.region)
+    };
+    let (near, far): (Vec<_>, Vec<_>) = elsewhere.into_iter().partition(is_neighbour);
+    // The first of each, and more of either where there is none of the other.
+    let turns = far.iter().take(1).chain(&near).chain(far.iter().skip(1));
+    let elsewhere: Vec<_> = turns.take(RELAYS_PER_RELAY).map(|(_, vantage)| *vantage).collect();
     all.iter().filter(|vantage| vantage.kind != VantageKind::Relay).chain(elsewhere)
 }
 
@@ -387,6 +401,7 @@ mod tests {
         Relay {
             name: format!("relay-{index}").into(),
             node: format!("node-{index}"),
+            region: "eu".into(),
             addresses: vec![IpAddr::from([192, 0, 2, index])],
         }
     }
@@ -408,6 +423,25 @@ mod tests {
     fn orders(plan: &mut Plan, vantages: &[Vantage], now: Instant) -> Vec<Order> {
         let of = |vantage: &Vantage| plan.due(&vantage.name, now, |_, _| [1, 2]);
         vantages.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn one_of_another_region_looks_and_one_of_its_own() {
+        let ((mut relays, vantages), now) = (fleet(7), Instant::now());
+        for relay in &mut relays[4..] {
+            relay.region = "us".into();
+        }
+        let region = |name: &str| relays.iter().find(|of| &*of.name == name).map(|of| &of.region);
+        let mut plan = Plan::default();
+        plan.set(&relays, &listeners(), &vantages, now);
+        let orders = orders(&mut plan, &vantages, now);
+        for relay in &relays {
+            let of_relay = orders.iter().filter(|order| order.subject.relay == relay.name);
+            let by: BTreeSet<_> = of_relay.map(|order| &order.vantage).collect();
+            let mut regions: Vec<_> = by.into_iter().filter_map(|name| region(name)).collect();
+            regions.sort();
+            assert_eq!(regions, [&Arc::from("eu"), &Arc::from("us")], "{}", relay.name);
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ mod tests {
     };
 
     fn facts(admin: SocketAddr) -> Facts {
-        let relay = Relay { name: "a".into(), node: "n".to_owned(), addresses: Vec::new() };
+        let relay = Relay { name: "a".into(), node: "n".to_owned(), region: "eu".into(), addresses: Vec::new() };
         Facts {
             namespace: "media".to_owned(),
             name: "edge".to_owned(),

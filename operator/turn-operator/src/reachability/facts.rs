@@ -104,7 +104,12 @@ fn relay(pod: &RelayPod, validated: &Validated, observed: &Observed) -> Option<R
     let node = observed.node(pod.node.as_deref()?)?;
     let addresses: Vec<IpAddr> =
         node.advertised(validated.advertised()).filter_map(|(_, public)| public).collect();
-    Some(Relay { name: name(pod), node: node.name.clone(), addresses })
+    Some(Relay {
+        name: name(pod),
+        node: node.name.clone(),
+        region: Arc::from(&*pod.region),
+        addresses,
+    })
 }
 
 fn listeners(listener: &turn_api::ValidatedListener) -> Vec<Listener> {

@@ -439,6 +439,7 @@ fn facts(relay: SocketAddr) -> Facts {
             relays: vec![plan::Relay {
                 name: "edge-1".into(),
                 node: "node-1".to_owned(),
+                region: "default".into(),
                 addresses: vec![relay.ip()],
             }],
             listeners: vec![Listener {

@@ -130,6 +130,7 @@ pub(crate) fn fleet(relays: u16, vantages: Vec<Vantage>) -> Fleet {
         Relay {
             name: format!("relay-{index}").into(),
             node: format!("node-{index}"),
+            region: "eu".into(),
             addresses: vec![IpAddr::from([198, 18, high, low])],
         }
     };

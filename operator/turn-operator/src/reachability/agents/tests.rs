@@ -24,7 +24,7 @@ fn facts() -> Facts {
     let phone = "phone";
     let vantage = Vantage { name: phone.into(), kind: VantageKind::Outside, node: None };
     let relay =
-        Relay { name: "a".into(), node: "n".to_owned(), addresses: vec![[127, 0, 0, 1].into()] };
+        Relay { name: "a".into(), node: "n".to_owned(), region: "eu".into(), addresses: vec![[127, 0, 0, 1].into()] };
     let listener = Listener { name: "udp".into(), transport: Transport::Udp, port: 9 };
     let secret = |text: &str| Secret::from_file(text.as_bytes()).expect("a secret");
     Facts {
