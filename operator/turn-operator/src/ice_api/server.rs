@@ -96,3 +96,77 @@ fn named(files: &TlsFiles, error: &io::Error) -> io::Error {
     let places = format!("{} with {}", certificate.display(), private_key.display());
     io::Error::new(error.kind(), format!("{places}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        net::{Ipv4Addr, SocketAddr, TcpListener},
+        path::Path,
+        sync::Arc,
+        time::Instant,
+    };
+
+    use rcgen::CertifiedKey;
+    use rustls::{
+        ClientConfig, RootCertStore,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, ServerName},
+    };
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    const NAME: &str = "api.example.com";
+
+    fn certificate() -> CertifiedKey<rcgen::KeyPair> {
+        rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate")
+    }
+
+    fn write(folder: &Path, of: &CertifiedKey<rcgen::KeyPair>) {
+        fs::write(folder.join("tls.crt"), of.cert.pem()).expect("written");
+        fs::write(folder.join("tls.key"), of.signing_key.serialize_pem()).expect("written");
+    }
+
+    /// Whether who believes this certificate alone is served.
+    async fn is_shown(certificate: &CertificateDer<'static>, at: SocketAddr) -> bool {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).expect("a root");
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(at).await.expect("it listens");
+        let name = ServerName::try_from(NAME).expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn another_certificate_is_shown_once_it_is_there_and_one_that_is_none_is_not() {
+        // Fails when there is one already, which is as good.
+        let _there_is_one = aws_lc_rs::default_provider().install_default();
+        let folder = tempfile::tempdir().expect("a folder");
+        let [first, second] = [certificate(), certificate()];
+        write(folder.path(), &first);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let at = listener.local_addr().expect("bound");
+        let place = |name: &str| folder.path().join(name);
+        let files = TlsFiles { certificate: place("tls.crt"), private_key: place("tls.key") };
+        let served = tokio::spawn(serve(listener, Some(files), Router::new()));
+        assert!(is_shown(first.cert.der(), at).await);
+        // Half of a change: the key is another one's.
+        fs::write(place("tls.key"), second.signing_key.serialize_pem()).expect("written");
+        tokio::time::sleep(LOOK_EVERY + Duration::from_secs(1)).await;
+        assert!(is_shown(first.cert.der(), at).await);
+        write(folder.path(), &second);
+        let limit = Instant::now() + LOOK_EVERY * 4;
+        while !is_shown(second.cert.der(), at).await {
+            assert!(Instant::now() < limit, "the new certificate is not shown");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(!is_shown(first.cert.der(), at).await);
+        served.abort();
+    }
+}
