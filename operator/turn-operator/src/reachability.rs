@@ -10,6 +10,8 @@ mod agents;
 mod clients;
 mod driver;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod relay_client;
 mod store;
 

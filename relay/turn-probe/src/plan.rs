@@ -31,11 +31,13 @@ const WAIT_FOR_RELAY: Duration = Duration::from_millis(500);
 const RELAYS_PER_RELAY: usize = 2;
 /// How long a probe may take: enough for several repetitions of each request.
 pub const LIMIT: Duration = Duration::from_secs(5);
-/// The same for one that confirms another. Where five of a hundred datagrams are lost, about one probe
-/// over TCP in 300 is not over within the first limit: its kernel sends a SYN again after one second,
-/// three and seven. Two of these in a row would lose a relay with five vantages about once a day; so
-/// it takes about two months (`tests/fleet`).
+/// The same for one over TCP that confirms another. Where five of a hundred datagrams are lost, about
+/// one probe over TCP in 300 is not over within the first limit: its kernel sends a SYN again after
+/// one second, three and seven. Two of these in a row would lose a relay with five vantages about once
+/// a day; so it takes about two months (`tests/fleet`).
 pub const LIMIT_TO_CONFIRM: Duration = Duration::from_secs(9);
+/// The same over UDP, where a request is sent again after 3.1 seconds and 6.3.
+const LIMIT_TO_CONFIRM_DATAGRAMS: Duration = Duration::from_secs(7);
 /// An order that is not answered by then is given out anew.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
@@ -233,7 +235,12 @@ impl Plan {
             slot.due = now + ANSWER_WITHIN;
             queue.insert((slot.due, subject.clone()));
             let (vantage, round) = (Arc::clone(&name), slot.round);
-            let limit = if slot.confirms { LIMIT_TO_CONFIRM } else { LIMIT };
+            let is_stream = matches!(subject.transport, Transport::Tcp | Transport::Tls);
+            let limit = match (slot.confirms, is_stream) {
+                (true, true) => LIMIT_TO_CONFIRM,
+                (true, false) => LIMIT_TO_CONFIRM_DATAGRAMS,
+                (false, _) => LIMIT,
+            };
             orders.push(Order { vantage, ports: ports(&subject, round), subject, round, limit });
         }
         orders
@@ -308,9 +315,8 @@ fn probers<'a>(
     let weight = |vantage: &'a Vantage| (hash(&(&vantage.name, &relay.name)), vantage);
     let mut elsewhere: Vec<_> = all.iter().filter(is_elsewhere).map(weight).collect();
     elsewhere.sort_unstable_by_key(|(weight, _)| *weight);
-    let is_neighbour = |(_, vantage): &(u64, &Vantage)| {
-        regions.get(&*vantage.name) == Some(&&*relay.region)
-    };
+    let is_neighbour =
+        |(_, vantage): &(u64, &Vantage)| regions.get(&*vantage.name) == Some(&&*relay.region);
     let (near, far): (Vec<_>, Vec<_>) = elsewhere.into_iter().partition(is_neighbour);
     // The first of each, and more of either where there is none of the other.
     let turns = far.iter().take(1).chain(&near).chain(far.iter().skip(1));

@@ -73,43 +73,16 @@ async fn take_next(fleet: &ObservedFleet, asking: &mut JoinSet<Asked>) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use axum::{Json, Router, routing::get};
     use tokio::{net::TcpListener, sync::mpsc, time::timeout};
-    use turn_auth::Secret;
-    use turn_probe::{
-        plan::{PortRange, Relay},
-        survey::Fleet,
-    };
 
     use super::*;
     use crate::{
         metrics::Metrics,
-        reachability::{Facts, Reachability},
+        reachability::{Facts, Reachability, fixture},
     };
-
-    fn facts(admin: SocketAddr) -> Facts {
-        let relay = Relay { name: "a".into(), node: "n".to_owned(), region: "eu".into(), addresses: Vec::new() };
-        Facts {
-            namespace: "media".to_owned(),
-            name: "edge".to_owned(),
-            fleet: Fleet {
-                relays: vec![relay],
-                listeners: Vec::new(),
-                vantages: Vec::new(),
-                relay_ports: PortRange { from: 61_000, to: 61_001 },
-                min_vantages: 1,
-                fail_open: true,
-                admitted: BTreeSet::new(),
-                skewed: BTreeSet::new(),
-            },
-            secret: Secret::from_file(b"north").expect("a secret"),
-            certificate: None,
-            admin: BTreeMap::from([("a".into(), admin)]),
-            agents: BTreeMap::new(),
-        }
-    }
 
     #[tokio::test]
     async fn the_relays_of_a_fleet_that_is_observed_are_asked() {
@@ -124,7 +97,8 @@ mod tests {
         let _serving = tokio::spawn(axum::serve(listener, router).into_future());
         let reachability =
             Reachability::new(Metrics::new().expect("metrics"), Arc::new(|_: &str| {}));
-        reachability.follow("uid", Some(facts(admin)));
+        let admin = BTreeMap::from([("a".into(), admin)]);
+        reachability.follow("uid", Some(Facts { admin, ..fixture::facts() }));
         let first = timeout(Duration::from_secs(20), asks.recv()).await;
         assert_eq!(first, Ok(Some(())));
     }

@@ -24,7 +24,7 @@ fn fleet(relays: u8, vantages: Vec<Vantage>) -> Fleet {
     let relay = |index: u8| Relay {
         name: format!("relay-{index}").into(),
         node: format!("node-{index}"),
-            region: "eu".into(),
+        region: "eu".into(),
         addresses: vec![IpAddr::from([192, 0, 2, index])],
     };
     let listener = |name: &str, transport| Listener { name: name.into(), transport, port: 3478 };

@@ -38,8 +38,12 @@ const PHONE: (&str, &str) = ("phone", "token-of-the-phone");
 fn facts(port: u16) -> anyhow::Result<Facts> {
     let listener = |name: &str, transport| Listener { name: name.into(), transport, port };
     let vantage = Vantage { name: PHONE.0.into(), kind: VantageKind::Outside, node: None };
-    let relay =
-        Relay { name: "turn-1".into(), node: "n".to_owned(), region: "eu".into(), addresses: vec![SERVER.into()] };
+    let relay = Relay {
+        name: "turn-1".into(),
+        node: "n".to_owned(),
+        region: "eu".into(),
+        addresses: vec![SERVER.into()],
+    };
     Ok(Facts {
         namespace: "media".to_owned(),
         name: "turn".to_owned(),

@@ -1,50 +1,31 @@
 //! The routes, with the fleets of a leader behind them.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use axum::{body::Body, http::Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use turn_auth::Secret;
 use turn_probe::{
-    Transport,
-    plan::{Listener, PortRange, Relay, Vantage, VantageKind},
+    plan::{Vantage, VantageKind},
     sign::SignKind,
-    survey::Fleet,
 };
 
 use super::*;
-use crate::{metrics::Metrics, reachability::Facts};
+use crate::{
+    metrics::Metrics,
+    reachability::{Facts, fixture},
+};
 
 const TOKEN: &str = "token-of-the-phone";
 
-/// A relay on a port of loopback where nothing listens.
+/// A fleet that one vantage may report to.
 fn facts() -> Facts {
     let phone = "phone";
+    let mut facts = fixture::facts();
     let vantage = Vantage { name: phone.into(), kind: VantageKind::Outside, node: None };
-    let relay =
-        Relay { name: "a".into(), node: "n".to_owned(), region: "eu".into(), addresses: vec![[127, 0, 0, 1].into()] };
-    let listener = Listener { name: "udp".into(), transport: Transport::Udp, port: 9 };
-    let secret = |text: &str| Secret::from_file(text.as_bytes()).expect("a secret");
-    Facts {
-        namespace: "media".to_owned(),
-        name: "edge".to_owned(),
-        fleet: Fleet {
-            relays: vec![relay],
-            listeners: vec![listener],
-            vantages: vec![vantage],
-            relay_ports: PortRange { from: 61_000, to: 65_535 },
-            min_vantages: 1,
-            fail_open: true,
-            admitted: BTreeSet::new(),
-            skewed: BTreeSet::new(),
-        },
-        secret: secret("shared"),
-        certificate: None,
-        admin: BTreeMap::new(),
-        agents: [(phone.to_owned(), secret(TOKEN))].into(),
-    }
+    facts.fleet.vantages.push(vantage);
+    let token = Secret::from_file(TOKEN.as_bytes()).expect("a secret");
+    Facts { agents: [(phone.to_owned(), token)].into(), ..facts }
 }
 
 struct Scene {
