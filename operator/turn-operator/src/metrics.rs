@@ -242,12 +242,12 @@ mod tests {
         type Error = std::convert::Infallible;
 
         fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
-            let selector = match expr {
-                Expr::VectorSelector(selector) => Some(selector),
-                Expr::MatrixSelector(matrix) => Some(&matrix.vs),
-                _ => None,
-            };
-            self.0.extend(selector.and_then(|VectorSelector { name, .. }| name.clone()));
+            let mut note = |selector: &VectorSelector| self.0.extend(selector.name.clone());
+            if let Expr::VectorSelector(selector) = expr {
+                note(selector);
+            } else if let Expr::MatrixSelector(matrix) = expr {
+                note(&matrix.vs);
+            }
             Ok(true)
         }
     }
