@@ -12,9 +12,11 @@ mod driver;
 mod facts;
 #[cfg(test)]
 mod fixture;
+mod observed_fleet;
 mod relay_client;
 mod store;
 
 pub use agents::{AGENT_PATH, Leading, Term, VISIT_PATH, VisitTaken, routes as agent_routes};
 pub use facts::{Facts, OPERATOR, facts};
-pub use store::{OnChange, Reachability};
+pub use observed_fleet::OnChange;
+pub use store::Reachability;

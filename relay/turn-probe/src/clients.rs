@@ -165,8 +165,12 @@ impl Clients {
         let own = self.relays.get(&place.0)?.listeners.get(&place.1)?;
         if let Some((what, since)) = told {
             let lasts = match what {
-                Told::FellSilent => fell_silent::lasts(own, bucket),
-                Told::GivesUp(how) => gives_up::lasts(own, how, bucket),
+                Told::FellSilent | Told::GivesUp(GiveUp::AfterBinding) => {
+                    fell_silent::lasts(own, bucket)
+                }
+                Told::GivesUp(GiveUp::AfterChallenge | GiveUp::WrongCredentials) => {
+                    gives_up::lasts(own, bucket)
+                }
             };
             let is_old = now.saturating_duration_since(since) >= TOLD_AT_MOST;
             return (lasts && !is_old).then_some((what, since));

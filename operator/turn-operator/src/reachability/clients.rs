@@ -13,8 +13,8 @@ use tokio::{
 use turn_probe::clients::ClientCounts;
 
 use super::{
+    observed_fleet::ObservedFleet,
     relay_client::{AskError, RelayClient},
-    store::ObservedFleet,
 };
 
 /// How often each relay is asked.

@@ -16,8 +16,8 @@ use turn_probe::{
 };
 
 use super::{
+    observed_fleet::{ObservedFleet, OnChange, State},
     relay_client::RelayClient,
-    store::{ObservedFleet, OnChange, State},
 };
 use crate::{metrics::Metrics, unix_time::unix_now};
 

@@ -8,24 +8,25 @@ use std::{
 };
 
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 use turn_probe::{
-    agent::{AgentOrder, AgentOrders, AgentReport, Answer, OrderId},
+    agent::{AgentOrder, AgentOrders, AgentReport, OrderId},
     plan::Order,
-    survey::{Survey, Verdict},
+    survey::Verdict,
     visit::{Taken, Visit, VisitRefused},
 };
 
-use super::{clients, driver, facts::Facts, relay_client::RelayClient};
+use super::{
+    clients, driver,
+    facts::Facts,
+    observed_fleet::{ObservedFleet, OnChange},
+    relay_client::RelayClient,
+};
 use crate::metrics::Metrics;
 
 /// When an agent asks again, at the soonest and at the latest: a new relay should not wait for it.
 const SHORTEST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-
-/// Told the uid of a `TurnServer` of which something else is known than before.
-pub type OnChange = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The fleets that are observed, and what is known of them. Observing ends when the last copy of
 /// this is dropped.
@@ -44,33 +45,9 @@ struct Observed {
     _driver: AbortOnDropHandle<((), ())>,
 }
 
-/// A fleet that is observed.
-pub(super) struct ObservedFleet {
-    pub(super) uid: String,
-    state: Mutex<State>,
-    /// The fleet is another one than before, or something was heard from outside.
-    pub(super) news: Notify,
-}
-
-pub(super) struct State {
-    pub(super) facts: Facts,
-    /// The certificate that relays may still have.
-    pub(super) former_certificate: Option<String>,
-    pub(super) survey: Survey,
-    pub(super) verdict: Verdict,
-    /// By relay, how far its clock was off when it was heard last, in seconds.
-    pub(super) skews: HashMap<Arc<str>, u64>,
-}
-
 impl fmt::Debug for Reachability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reachability").finish_non_exhaustive()
-    }
-}
-
-impl ObservedFleet {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,19 +84,7 @@ impl Reachability {
     }
 
     fn begin(&self, uid: &str, facts: Facts) -> Observed {
-        let survey = Survey::new(facts.fleet.clone(), Instant::now());
-        let state = State {
-            facts,
-            former_certificate: None,
-            survey,
-            verdict: Verdict::default(),
-            skews: HashMap::new(),
-        };
-        let fleet = Arc::new(ObservedFleet {
-            uid: uid.to_owned(),
-            state: Mutex::new(state),
-            news: Notify::new(),
-        });
+        let fleet = Arc::new(ObservedFleet::new(uid, facts));
         let Inner { client, metrics, on_change, .. } = &*self.0;
         let shell = driver::Shell {
             client: client.clone(),
@@ -232,27 +197,5 @@ impl Reachability {
         let fleet = Arc::clone(&self.fleets().get(uid)?.fleet);
         let verdict = fleet.state().verdict.clone();
         Some(verdict)
-    }
-}
-
-impl State {
-    /// Whether an answer was asked for, and can be.
-    fn take(&mut self, vantage: &Arc<str>, answer: &Answer, now: Instant) -> bool {
-        let Some((subject, round)) = answer.id.parts() else { return false };
-        self.survey.record(vantage, &subject, round, &answer.observation, now).is_ok()
-    }
-
-    fn set(&mut self, mut facts: Facts) {
-        if facts.certificate != self.facts.certificate {
-            self.former_certificate = self.facts.certificate.clone();
-        }
-        facts.fleet.skewed = self.skewed();
-        self.survey.set(facts.fleet.clone(), Instant::now());
-        self.facts = facts;
-    }
-
-    pub(super) fn skewed(&self) -> std::collections::BTreeSet<Arc<str>> {
-        let skewed = self.skews.iter().filter(|(_, skew)| **skew > super::facts::SKEW_SECONDS);
-        skewed.map(|(relay, _)| Arc::clone(relay)).collect()
     }
 }

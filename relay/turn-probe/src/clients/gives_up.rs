@@ -3,7 +3,6 @@
 use super::{
     STEADY,
     counts::{ALLOCATED, CHALLENGED, REFUSED, WRONG_CREDENTIALS},
-    fell_silent,
     window::{Bucket, Window},
 };
 use crate::sign::{Sign, SignKind};
@@ -49,11 +48,8 @@ pub(super) fn found(own: &Window<5>, others: &[&Window<5>], now: Bucket) -> Opti
     Some(if is_wrong { GiveUp::WrongCredentials } else { GiveUp::AfterChallenge })
 }
 
-/// Whether they still do.
-pub(super) fn lasts(own: &Window<5>, how: GiveUp, now: Bucket) -> bool {
-    if how == GiveUp::AfterBinding {
-        return fell_silent::lasts(own, now);
-    }
+/// Whether they still do, who are challenged.
+pub(super) fn lasts(own: &Window<5>, now: Bucket) -> bool {
     let latest = own.sum(now, 1);
     let is_rare = came(&latest).saturating_mul(UNTIL_ONE_OF) < latest[CHALLENGED];
     // While nobody tries it is as it was found.
