@@ -106,7 +106,9 @@ impl Place {
             Some(v6) => Some(IpAddr::V6(v6.parse().ok()?)),
             None => host.parse().ok().filter(IpAddr::is_ipv4),
         };
-        let is_named = !host.is_empty() && !host.contains([':', '/', '@', '[', ']']);
+        // It stands in a condition's message then.
+        let is_of_names = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        let is_named = !host.is_empty() && host.chars().all(is_of_names);
         (address.is_some() || is_named).then_some(Self { address, port, transport })
     }
 
@@ -271,7 +273,17 @@ mod tests {
         let v6 = Some("2001:db8::1".parse().expect("an address"));
         assert_eq!(place("turn:[2001:db8::1]"), Some((v6, 3478, Transport::Udp)));
         assert_eq!(place("turns:[2001:db8::1]:9?transport=udp"), Some((v6, 9, Transport::Dtls)));
-        for bad in ["", "stun:a", "turn:", "turn://a", "turn:a:b", "turn:a?x", "turn:2001:db8::1"] {
+        for bad in [
+            "",
+            "stun:a",
+            "turn:",
+            "turn://a",
+            "turn:a:b",
+            "turn:a?x",
+            "turn:2001:db8::1",
+            "turn:a b",
+            "turn:a\n",
+        ] {
             assert_eq!(place(bad), None, "{bad}");
         }
     }
