@@ -81,20 +81,20 @@ struct Place {
 }
 
 impl Place {
-    /// Reads a URL (RFC 7065).
+    /// Reads a URL (RFC 7065) as browsers do: none speaks TURN over DTLS, and `turns:` is TLS to them
+    /// whatever stands behind it.
     fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once(':')?;
-        let is_secure = match scheme {
+        let is_secure = match &*scheme.to_ascii_lowercase() {
             "turn" => false,
             "turns" => true,
             _ => return None,
         };
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let transport = match (query, is_secure) {
-            ("transport=udp", false) | ("", false) => Transport::Udp,
+            ("transport=udp" | "", false) => Transport::Udp,
             ("transport=tcp", false) => Transport::Tcp,
-            ("transport=udp", true) => Transport::Dtls,
-            ("transport=tcp", true) | ("", true) => Transport::Tls,
+            ("transport=udp" | "transport=tcp" | "", true) => Transport::Tls,
             _ => return None,
         };
         let (host, port) = match place.rsplit_once(':').filter(|_| !place.ends_with(']')) {
@@ -107,7 +107,7 @@ impl Place {
             None => host.parse().ok().filter(IpAddr::is_ipv4),
         };
         // It stands in a condition's message then.
-        let is_of_names = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        let is_of_names = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
         let is_named = !host.is_empty() && host.chars().all(is_of_names);
         (address.is_some() || is_named).then_some(Self { address, port, transport })
     }
@@ -272,7 +272,9 @@ mod tests {
         assert_eq!(place("turns:a.example"), Some((None, 5349, Transport::Tls)));
         let v6 = Some("2001:db8::1".parse().expect("an address"));
         assert_eq!(place("turn:[2001:db8::1]"), Some((v6, 3478, Transport::Udp)));
-        assert_eq!(place("turns:[2001:db8::1]:9?transport=udp"), Some((v6, 9, Transport::Dtls)));
+        // None speaks DTLS: to browsers that is TLS.
+        assert_eq!(place("turns:[2001:db8::1]:9?transport=udp"), Some((v6, 9, Transport::Tls)));
+        assert_eq!(place("TURN:turn_1.example"), Some((None, 3478, Transport::Udp)));
         for bad in [
             "",
             "stun:a",

@@ -1,4 +1,5 @@
 mod clients;
+mod visits;
 
 use std::net::IpAddr;
 
