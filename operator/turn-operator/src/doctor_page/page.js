@@ -97,7 +97,7 @@ async function runShown(running) {
     clearInterval(ticking);
   }
   render(running);
-  if (source() === 'api') for (const name of ['namespace', 'name']) byId(`send-${name}`).value ||= value(name);
+  if (source() === 'api') for (const name of ['namespace', 'name']) byId(`send-${name}`).value = value(name);
   byId('clock').textContent = `Done in ${(running.elapsed / 1000).toFixed(1)} s.`;
   speak(`The test is over. ${byId('headline').textContent}.`);
   byId('headline').focus({preventScroll: false});

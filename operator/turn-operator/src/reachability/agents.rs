@@ -151,6 +151,7 @@ async fn visit(
             Json(VisitTaken { known, probed: unreached.len() }).into_response()
         }
         Some(Err(refused)) => {
+            agents.forget_visit(place);
             Refusal::new(StatusCode::BAD_REQUEST, refused.to_string()).into_response()
         }
         None => gone(),
@@ -191,6 +192,12 @@ impl Agents {
         }
         asked.insert(key, now);
         None
+    }
+
+    /// A visit that was not taken is not waited for.
+    fn forget_visit(&self, place: Place) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.remove(&(place, true));
     }
 }
 

@@ -112,4 +112,6 @@ async fn a_visit_of_another_fleet_is_refused() {
     let (status, _, answer) = scene.post(VISIT, TOKEN, foreign).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(answer["error"]["message"], turn_probe::visit::VisitRefused::Foreign.to_string());
+    let (status, ..) = scene.post(VISIT, TOKEN, REPORT).await;
+    assert_eq!(status, StatusCode::OK, "what was not taken is not waited for");
 }
