@@ -279,6 +279,14 @@ impl Plan {
         }
     }
 
+    /// Has everybody who probes something begin now.
+    pub fn hasten_all(&mut self, subject: &Subject, now: Instant) {
+        let vantages: Vec<_> = self.slots.keys().map(Arc::clone).collect();
+        for vantage in vantages {
+            self.hasten(&vantage, subject, now);
+        }
+    }
+
     /// Takes note that an order is answered; the next one comes soon if the answer has to be
     /// confirmed.
     pub fn answered(&mut self, vantage: &str, subject: &Subject, confirm: bool, now: Instant) {
@@ -337,7 +345,8 @@ fn under_way(slots: &BTreeMap<Subject, Slot>, subject: &Subject) -> usize {
     of_relay.filter(|(other, slot)| slot.is_under_way && *other != subject).count()
 }
 
-fn subjects<'a>(
+/// What there is to probe of a relay.
+pub(crate) fn subjects<'a>(
     relay: &'a Relay,
     listeners: &'a [Listener],
 ) -> impl Iterator<Item = Subject> + use<'a> {

@@ -23,7 +23,7 @@ use crate::{
     observation::{Fault, Observation},
     plan::{
         CONFIRM_AFTER, LIMIT_TO_CONFIRM, Listener, Order, Plan, PortRange, Relay, Subject, Vantage,
-        ports_to_try,
+        ports_to_try, subjects,
     },
     sense::Sense,
     sign::Sign,
@@ -245,9 +245,7 @@ impl Survey {
             self.fleet.relays.iter().flat_map(|relay| self.subjects_of(relay)).collect();
         let taken = self.visits.record(vantage, visit, &subjects, now)?;
         for subject in &taken.unreached {
-            for vantage in &self.fleet.vantages {
-                self.plan.hasten(&vantage.name, subject, now);
-            }
+            self.plan.hasten_all(subject, now);
         }
         Ok(taken)
     }
@@ -311,15 +309,7 @@ impl Survey {
     }
 
     fn subjects_of<'a>(&'a self, relay: &'a Relay) -> impl Iterator<Item = Subject> + use<'a> {
-        relay.addresses.iter().flat_map(move |address| {
-            self.fleet.listeners.iter().map(move |listener| Subject {
-                relay: Arc::clone(&relay.name),
-                address: *address,
-                listener: Arc::clone(&listener.name),
-                transport: listener.transport,
-                port: listener.port,
-            })
-        })
+        subjects(relay, &self.fleet.listeners)
     }
 
     /// What all of it looks like at once.

@@ -108,13 +108,9 @@ async fn ask(
     headers: HeaderMap,
     report: Result<Json<AgentReport>, JsonRejection>,
 ) -> Response {
-    let reachability = match agents.admit(&place, &headers) {
-        Ok(reachability) => reachability,
+    let (reachability, report) = match agents.read(&place, &headers, report) {
+        Ok(read) => read,
         Err(response) => return *response,
-    };
-    let report = match report {
-        Ok(Json(report)) => report,
-        Err(wrong) => return unread(&wrong),
     };
     if report.answers.len() > MOST_ANSWERS {
         let says = format!("answers: must have at most {MOST_ANSWERS} items");
@@ -135,13 +131,9 @@ async fn visit(
     headers: HeaderMap,
     visit: Result<Json<Visit>, JsonRejection>,
 ) -> Response {
-    let reachability = match agents.admit(&place, &headers) {
-        Ok(reachability) => reachability,
+    let (reachability, visit) = match agents.read(&place, &headers, visit) {
+        Ok(read) => read,
         Err(response) => return *response,
-    };
-    let visit = match visit {
-        Ok(Json(visit)) => visit,
-        Err(wrong) => return unread(&wrong),
     };
     if let Some(refusal) = agents.too_soon(&place, true, Instant::now()) {
         return refusal.into_response();
@@ -180,6 +172,20 @@ impl Agents {
         Err(Box::new(Refusal::new(StatusCode::UNAUTHORIZED, says).into_response()))
     }
 
+    /// The fleets, and what somebody says who has the vantage's token.
+    fn read<T>(
+        &self,
+        place: &Place,
+        headers: &HeaderMap,
+        body: Result<Json<T>, JsonRejection>,
+    ) -> Result<(Reachability, T), Box<Response>> {
+        let reachability = self.admit(place, headers)?;
+        let Json(said) = body.map_err(|wrong| {
+            Box::new(Refusal::new(wrong.status(), wrong.body_text()).into_response())
+        })?;
+        Ok((reachability, said))
+    }
+
     /// Unless it is time for this vantage to ask again. Only those are remembered that have a token.
     fn too_soon(&self, place: &Place, is_visit: bool, now: Instant) -> Option<Refusal> {
         let pause = |is_visit| if is_visit { VISIT_EVERY } else { ASK_EVERY };
@@ -199,10 +205,6 @@ impl Agents {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.remove(&(place, true));
     }
-}
-
-fn unread(wrong: &JsonRejection) -> Response {
-    Refusal::new(wrong.status(), wrong.body_text()).into_response()
 }
 
 fn gone() -> Response {

@@ -325,6 +325,9 @@ async fn publish(
 ) -> Option<String> {
     let validated = &outcome.plan.as_ref().ok()?.validated;
     let previous = turn_server.status.as_ref().and_then(|status| status.dns.as_ref());
+    if validated.dns().is_none() && previous.is_none() {
+        return None;
+    }
     let published = status(turn_server, observed, outcome, now).dns;
     let Context { client, metrics, .. } = context;
     let written = dns::publish(client, metrics, validated, previous, published.as_ref()).await;

@@ -83,6 +83,10 @@ fn condition(gate: Gate, relay: &RelayVerdict, verdict: &Verdict) -> GateConditi
     };
     let finding = relay.finding.as_ref();
     let words = finding.map(|finding| finding.line()).unwrap_or_default();
+    let unknown = |status, reason, says: &str| match finding {
+        Some(finding) => of(status, finding.reason.as_str(), words.clone()),
+        None => of(status, reason, says.to_owned()),
+    };
     match (relay.reached, relay.admitted) {
         (Some(true), _) => of("True", REACHED, String::new()),
         (Some(false), false) if gate == Gate::Enforce => {
@@ -90,17 +94,11 @@ fn condition(gate: Gate, relay: &RelayVerdict, verdict: &Verdict) -> GateConditi
         }
         (Some(false), false) => of("True", WARNING, words),
         (Some(false), true) => of("True", FAIL_OPEN, open_words(verdict, &words)),
-        (None, true) => match finding {
-            Some(finding) => of("True", finding.reason.as_str(), words),
-            None => of("True", SILENCE, "nobody has said lately whether it is reached".to_owned()),
-        },
-        (None, false) if gate == Gate::Enforce => match finding {
-            Some(finding) => of("Unknown", finding.reason.as_str(), words),
-            None => {
-                let says = "not enough vantages have said yet whether it is reached".to_owned();
-                of("Unknown", NOT_YET_REACHED, says)
-            }
-        },
+        (None, true) => unknown("True", SILENCE, "nobody has said lately whether it is reached"),
+        (None, false) if gate == Gate::Enforce => {
+            let says = "not enough vantages have said yet whether it is reached";
+            unknown("Unknown", NOT_YET_REACHED, says)
+        }
         (None, false) => {
             of("True", WARNING, "nobody has said yet whether it is reached".to_owned())
         }

@@ -186,22 +186,21 @@ impl RelayPod {
 
 /// The status of a condition of the pod, and its message.
 fn condition<'a>(status: &'a PodStatus, of_type: &str) -> Option<(bool, &'a str)> {
-    let all = status.conditions.as_deref().unwrap_or_default();
-    let found = all.iter().find(|condition| condition.type_ == of_type)?;
+    let found = find(status, of_type)?;
     Some((found.status == "True", found.message.as_deref().unwrap_or_default()))
 }
 
-fn gate(status: &PodStatus) -> Option<&PodCondition> {
-    status.conditions.as_deref()?.iter().find(|condition| condition.type_ == REACHABLE)
+fn find<'a>(status: &'a PodStatus, of_type: &str) -> Option<&'a PodCondition> {
+    status.conditions.as_deref()?.iter().find(|condition| condition.type_ == of_type)
 }
 
 fn unreached_for(status: &PodStatus, now: Timestamp) -> Option<SignedDuration> {
-    let found = gate(status).filter(|condition| condition.status == "False")?;
+    let found = find(status, REACHABLE).filter(|condition| condition.status == "False")?;
     Some(now.duration_since(found.last_transition_time.as_ref()?.0))
 }
 
 fn gate_condition(status: &PodStatus) -> Option<GateCondition> {
-    let found = gate(status)?;
+    let found = find(status, REACHABLE)?;
     Some(GateCondition {
         status: found.status.clone(),
         reason: found.reason.clone().unwrap_or_default(),

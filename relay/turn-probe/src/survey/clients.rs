@@ -39,11 +39,8 @@ impl Survey {
             let Some(relay) = relay else { continue };
             let is_it = |of: &Subject| of.listener == listener && of.transport == transport;
             let subjects: Vec<_> = self.subjects_of(&relay).filter(is_it).collect();
-            let vantages: Vec<_> = self.plan.vantages().map(|(of, _)| Arc::clone(of)).collect();
-            for vantage in vantages {
-                for subject in &subjects {
-                    self.plan.hasten(&vantage, subject, now);
-                }
+            for subject in &subjects {
+                self.plan.hasten_all(subject, now);
             }
         }
     }
