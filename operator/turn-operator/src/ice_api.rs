@@ -30,8 +30,8 @@ use axum::{
 };
 use kube::Client;
 use tokio::sync::Semaphore;
-use turn_api::{CredentialHash as ApiHash, Validated};
-use turn_auth::{CredentialHash, TimeLimitedCredential, UnixSeconds};
+use turn_api::Validated;
+use turn_auth::{TimeLimitedCredential, UnixSeconds};
 
 pub use self::server::{TlsFiles, serve};
 use self::{
@@ -46,6 +46,7 @@ use crate::{
     metrics::Metrics,
     reachability::{Leading, agent_routes},
     refusal::Refusal,
+    turnserver::credentials::best_hash,
     unix_time::unix_now,
 };
 
@@ -233,10 +234,7 @@ impl Api {
         user: String,
     ) -> Result<TimeLimitedCredential, Refusal> {
         let secret = self.callers.shared_secret(namespace, checked).await?;
-        let hash = match ApiHash::best_of(checked.credential_hashes()) {
-            ApiHash::Sha256 => CredentialHash::Sha256,
-            ApiHash::Sha1 => CredentialHash::Sha1,
-        };
+        let hash = best_hash(checked.credential_hashes());
         let expires_at = UnixSeconds(unix_now().0 + u64::from(checked.credential_ttl_seconds()));
         Ok(TimeLimitedCredential::mint_with(hash, &secret, &user, expires_at))
     }

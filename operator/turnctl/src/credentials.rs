@@ -14,6 +14,7 @@ use serde::Serialize;
 use turn_api::TurnServer;
 use turn_auth::{CredentialHash, Secret, TimeLimitedCredential, UnixSeconds};
 use turn_operator::api_error;
+use turn_operator::turnserver::credentials::best_hash;
 
 use crate::input;
 
@@ -197,10 +198,7 @@ async fn from_cluster(name: &str, namespace: Option<&str>) -> anyhow::Result<Sou
     let value = value.with_context(|| format!("{place} has no key {key:?}"))?;
     Ok(Source {
         secret: Secret::from_file(&value.0).with_context(|| format!("{place}, key {key:?}"))?,
-        hash: match turn_api::CredentialHash::best_of(&turn_server.spec.auth.credential_hashes) {
-            turn_api::CredentialHash::Sha256 => CredentialHash::Sha256,
-            turn_api::CredentialHash::Sha1 => CredentialHash::Sha1,
-        },
+        hash: best_hash(&turn_server.spec.auth.credential_hashes),
         ttl: SignedDuration::from_secs(turn_server.spec.auth.credential_ttl_seconds.into()),
         urls: status.urls,
     })

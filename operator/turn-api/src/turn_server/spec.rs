@@ -334,13 +334,6 @@ pub enum CredentialHash {
 }
 
 impl CredentialHash {
-    /// The better one of those that the relays take: what new credentials are made with. Clients do
-    /// not see the difference.
-    #[must_use]
-    pub fn best_of(hashes: &[Self]) -> Self {
-        hashes.iter().max().copied().unwrap_or(Self::Sha1)
-    }
-
     /// As it stands in the resource.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use turn_api::{CredentialsSource, SecretRef, Validated, conditions::Reason};
-use turn_auth::Secret as SharedSecret;
+use turn_auth::{CredentialHash, Secret as SharedSecret};
 
 use super::names;
 
@@ -41,6 +41,16 @@ impl SecretKeys {
     pub fn active(&self, object: &Secret) -> Option<SharedSecret> {
         let value = object.data.as_ref()?.get(self.active_key())?;
         SharedSecret::from_file(&value.0).ok()
+    }
+}
+
+/// The better one of the hashes that the relays take: what new credentials are made with. Clients do
+/// not see the difference.
+#[must_use]
+pub fn best_hash(hashes: &[turn_api::CredentialHash]) -> CredentialHash {
+    match hashes.iter().max() {
+        Some(turn_api::CredentialHash::Sha256) => CredentialHash::Sha256,
+        Some(turn_api::CredentialHash::Sha1) | None => CredentialHash::Sha1,
     }
 }
 
