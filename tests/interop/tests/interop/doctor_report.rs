@@ -64,17 +64,26 @@ fn facts(port: u16) -> anyhow::Result<Facts> {
     })
 }
 
-/// Waits until an element says something like this, and gives all that it says.
-async fn says(visit: &Visit, id: &str, expected: &str) -> anyhow::Result<String> {
+/// Waits until there is something, or the limit is over: what there is then.
+async fn soon<T>(
+    mut look: impl AsyncFnMut() -> anyhow::Result<T>,
+    is_it: impl Fn(&T) -> bool,
+) -> anyhow::Result<T> {
     let limit = Instant::now() + SOON;
     loop {
-        let said = visit.text(id).await?;
-        if said.contains(expected) {
-            return Ok(said);
+        let found = look().await?;
+        if is_it(&found) || Instant::now() >= limit {
+            return Ok(found);
         }
-        ensure!(Instant::now() < limit, "#{id} says {said:?}, and not {expected:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Waits until an element says something like this, and gives all that it says.
+async fn says(visit: &Visit, id: &str, expected: &str) -> anyhow::Result<String> {
+    let said = soon(async || visit.text(id).await, |said| said.contains(expected)).await?;
+    ensure!(said.contains(expected), "#{id} says {said:?}, and not {expected:?}");
+    Ok(said)
 }
 
 /// A port that is closed to a visitor is reported to the operator, who tells of it. A replica that is
@@ -116,15 +125,10 @@ pub(crate) fn sends_what_it_has_found() -> anyhow::Result<()> {
 
 /// What the operator tells of it, once it does.
 async fn told(reachability: &Reachability) -> anyhow::Result<Vec<String>> {
-    let limit = Instant::now() + SOON;
-    loop {
-        let signs = reachability.verdict("uid").context("not observed")?.signs;
-        if !signs.is_empty() {
-            return Ok(signs.into_iter().map(|sign| sign.says).collect());
-        }
-        ensure!(Instant::now() < limit, "nothing is told");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let look = async || Ok(reachability.verdict("uid").context("not observed")?.signs);
+    let signs = soon(look, |signs| !signs.is_empty()).await?;
+    ensure!(!signs.is_empty(), "nothing is told");
+    Ok(signs.into_iter().map(|sign| sign.says).collect())
 }
 
 /// A test that goes on for long ends when somebody stops it, and what it has found until then can be
@@ -169,17 +173,13 @@ async fn is_kept(visit: &Visit, report: &Value, folder: &Path) -> anyhow::Result
     let behaviour = json!({"behavior": "allow", "downloadPath": folder});
     visit.devtools("Browser.setDownloadBehavior", &behaviour).await?;
     visit.click("download").await?;
-    let limit = Instant::now() + SOON;
-    loop {
+    let look = async || {
         let files = fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path());
-        let kept = files.filter(|path| path.extension().is_some_and(|end| end == "json"));
-        if let Some(text) = kept.filter_map(|path| fs::read_to_string(path).ok()).next()
-            && let Ok(kept) = serde_json::from_str::<Value>(&text)
-        {
-            ensure!(kept == *report, "kept: {kept:#}");
-            return Ok(());
-        }
-        ensure!(Instant::now() < limit, "no file");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        let mut kept = files.filter(|path| path.extension().is_some_and(|end| end == "json"));
+        let text = kept.find_map(|path| fs::read_to_string(path).ok());
+        Ok(text.and_then(|text| serde_json::from_str::<Value>(&text).ok()))
+    };
+    let kept = soon(look, Option::is_some).await?.context("no file")?;
+    ensure!(kept == *report, "kept: {kept:#}");
+    Ok(())
 }
